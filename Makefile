@@ -1,0 +1,88 @@
+# What one can do here. CI runs the same targets.
+
+PYTHON ?= python3
+VENV := .venv
+# Where `.ci/run` puts tools that PyPI does not have.
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+# The test processes share the machine with PostgreSQL and servers under test.
+WORKERS ?= auto
+WORKERS_MAX ?= 4
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv install demo run test check lint types imports protos generated \
+	generate fmt bench-authorize constraints build clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/.demo ## call a gateway with a fake provider until the credit is out
+	$(PY) -m lava_grpc.testing.demo
+
+run: $(VENV)/.demo ## serve a gateway with a fake provider, and print calls to try
+	$(PY) -m lava_grpc.testing.quickstart
+
+test: $(VENV)/.dev ## run all tests; ARGS='-k name' narrows them
+	$(PY) -m pytest -n $(WORKERS) --maxprocesses $(WORKERS_MAX) --dist worksteal $(ARGS)
+
+check: lint types imports protos generated ## lint, types, import direction, protos, generated code
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports --no-cache
+
+# AGAINST=revision chooses what the protos must stay compatible with.
+protos: $(VENV)/.dev
+	$(PY) -m tools.check_protos --against '$(AGAINST)'
+
+generated: $(VENV)/.dev
+	$(PY) -m tools.generate --check
+
+generate: $(VENV)/.dev ## make generated/ from proto/
+	$(PY) -m tools.generate
+
+fmt: $(VENV)/.dev ## format, and fix what ruff can fix
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+bench-authorize: $(VENV)/.dev ## measure Authorize against a no-op RPC; the last line is JSON
+	$(PY) -m benchmarks.authorize
+
+build: $(VENV)/.dev ## make the wheel and the source archive
+	$(PY) -m build
+
+install: $(VENV)/.dev ## make .venv with all that development needs
+
+venv: $(VENV)/bin/python
+
+constraints: $(VENV)/.dev ## choose versions anew; the file names no hosts
+	$(PY) -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --upgrade --no-header --no-annotate \
+		--python-version 3.11 --all-extras pyproject.toml --output-file constraints.txt
+
+clean: ## remove what these targets made
+	rm -rf $(VENV) .tools build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or newer is needed: make PYTHON=python3.x' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are older than these files after a change, and only then is
+# anything installed again. What `dev` installs includes `demo`.
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,1 @@
+"""The rules. No I/O, clock, SQL, protobuf or framework in here."""

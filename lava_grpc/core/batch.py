@@ -1,0 +1,117 @@
+"""The working set of one `apply`: look-ups that refuse, and what was touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lava_grpc.core import funds
+from lava_grpc.core.account import Account, Grant
+from lava_grpc.core.errors import InvariantBroken, Reason, Refusal, not_found
+from lava_grpc.core.hold import Hold
+from lava_grpc.core.request_record import RequestRecord
+from lava_grpc.core.state import Changes, Key, LedgerState, TierCounter
+from lava_grpc.core.time import Instant, cycle_of
+
+
+@dataclass(slots=True)
+class Batch:
+    """State, changes so far, and the batch's one instant."""
+
+    state: LedgerState
+    changes: Changes
+    now: Instant
+    short_accounts: set[Key] = field(default_factory=set)
+    settled_accounts: set[Key] = field(default_factory=set)
+
+    def account(self, merchant_id: str, account_id: str) -> Account:
+        """The account, its overdue grants expired; refuses NOT_FOUND."""
+        key = (merchant_id, account_id)
+        account = self.state.accounts.get(key)
+        if account is None:
+            field_name = "customer_id" if account_id.startswith("con_") else "account_id"
+            raise not_found("customer", account_id, field=field_name)
+        if key not in self.settled_accounts:
+            self.settled_accounts.add(key)
+            funds.expire_overdue_grants(self, account)
+        return account
+
+    def open_account(self, merchant_id: str, account_id: str) -> Account:
+        """As `account`, but a deleted customer's is not found either."""
+        account = self.account(merchant_id, account_id)
+        if account.closed:
+            raise not_found("customer", account_id, field="customer_id")
+        return account
+
+    def hold(self, merchant_id: str, hold_id: str) -> Hold:
+        """The hold; refuses NOT_FOUND."""
+        hold = self.state.holds.get((merchant_id, hold_id))
+        if hold is None:
+            raise not_found("reservation", hold_id, field="reservation_id")
+        return hold
+
+    def grant(self, merchant_id: str, grant_id: str) -> Grant:
+        """A grant that a leg names; it must have been loaded."""
+        grant = self.state.grants.get((merchant_id, grant_id))
+        if grant is None:
+            raise InvariantBroken(f"a leg names grant {grant_id}, which was not loaded")
+        return grant
+
+    def add_grant(self, grant: Grant) -> None:
+        """Note a new grant."""
+        key = (grant.merchant_id, grant.grant_id)
+        self.state.grants[key] = grant
+        self.state.grants_by_request[(grant.merchant_id, grant.request_id)] = grant
+        self.changes.new_grants[key] = grant
+
+    def touch(self, account: Account, grant: Grant | None = None) -> None:
+        """Note that an account, and perhaps one of its grants, is to be written."""
+        self.changes.accounts[(account.merchant_id, account.account_id)] = account
+        if grant is not None:
+            key = (grant.merchant_id, grant.grant_id)
+            if key not in self.changes.new_grants:
+                self.changes.grants[key] = grant
+
+    def add_hold(self, hold: Hold) -> None:
+        """Note a new hold."""
+        self.state.holds[(hold.merchant_id, hold.hold_id)] = hold
+        self.state.holds_by_request[(hold.merchant_id, hold.request_id)] = hold
+        self.changes.new_holds[(hold.merchant_id, hold.hold_id)] = hold
+
+    def touch_hold(self, hold: Hold) -> None:
+        """Note that a hold is to be written."""
+        key = (hold.merchant_id, hold.hold_id)
+        if key not in self.changes.new_holds:
+            self.changes.holds[key] = hold
+
+    def put_record(self, record: RequestRecord) -> None:
+        """Note a new record, or one that replaces what was there."""
+        key = (record.merchant_id, record.request_id)
+        fresh = key not in self.state.records or key in self.changes.new_records
+        self.state.records[key] = record
+        target = self.changes.new_records if fresh else self.changes.records
+        target[key] = record
+
+    def counter(self, merchant_id: str, customer_id: str, meter_id: str) -> TierCounter:
+        """The customer's counter for this meter in the current cycle; zero if new."""
+        key = (merchant_id, customer_id, meter_id, cycle_of(self.now)[0])
+        counter = self.state.counters.get(key)
+        if counter is None:
+            counter = TierCounter(*key, units=0)
+            self.state.counters[key] = counter
+        return counter
+
+    def touch_counter(self, counter: TierCounter) -> None:
+        """Note that a counter is to be written."""
+        key = (counter.merchant_id, counter.customer_id, counter.meter_id, counter.cycle_start)
+        self.changes.counters[key] = counter
+
+    @staticmethod
+    def require_same(seen: str, given: str, request_id: str) -> None:
+        """Refuse a request id that was used with other content."""
+        if seen != given:
+            raise Refusal(
+                Reason.REQUEST_ID_REUSED,
+                f"request_id '{request_id[:80]}' was used before with other content",
+                field="request_id",
+                facts={"request_id": request_id},
+            )

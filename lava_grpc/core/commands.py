@@ -1,0 +1,211 @@
+"""What can be asked of the ledger, and what it answers. One frozen dataclass each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from lava_grpc.core.account import Account, Grant, GrantSource
+from lava_grpc.core.hold import CallFacts, Hold, HoldKind, Role
+from lava_grpc.core.money import Amount
+from lava_grpc.core.pricing import Meter
+from lava_grpc.core.request_record import Flag, RequestRecord
+from lava_grpc.core.time import Instant
+from lava_grpc.core.usage import NOTHING, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class HoldPart:
+    """What one account shall hold: `amount`, or else an upper bound of what `usage` comes to.
+
+    With a meter the bound is its charge (of `usage`, or of `cost` for a percentage);
+    without one it is `cost`. `output_cost` is the part of `cost` that shrinks with
+    fewer output tokens; it matters only for partial holds.
+    """
+
+    account_id: str
+    role: Role
+    amount: Amount | None = None
+    meter: Meter | None = None
+    meter_id: str | None = None  # which restricted grants are eligible
+    usage: Usage = NOTHING
+    cost: Amount = 0
+    output_cost: Amount = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceHold:
+    """Reserve credit on every part's account, all or none.
+
+    Repeating it with the same `request_id` and `fingerprint` answers with the
+    first hold. `scale_output`: with `allow_partial`, shrink the output tokens of
+    every part until all are covered, instead of holding what there is.
+    """
+
+    merchant_id: str
+    request_id: str
+    hold_id: str
+    fingerprint: str
+    kind: HoldKind
+    parts: tuple[HoldPart, ...]
+    facts: CallFacts
+    ttl_seconds: int
+    allow_partial: bool = False
+    scale_output: bool = False
+    dry_run: bool = False
+
+    @property
+    def account_ids(self) -> tuple[str, ...]:
+        """The accounts it touches."""
+        return tuple(part.account_id for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class SettlePart:
+    """What one account pays: `amount`, or what `meter` charges for the usage, or the cost."""
+
+    account_id: str
+    role: Role
+    meter: Meter | None = None
+    meter_id: str | None = None
+    amount: Amount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Charge what was really used: out of a hold, or with none at all.
+
+    `hold_id` None settles the request's own hold if it has one. Never refused
+    for want of credit.
+    """
+
+    merchant_id: str
+    request_id: str
+    fingerprint: str
+    parts: tuple[SettlePart, ...]
+    facts: CallFacts
+    usage: Usage
+    cost: Amount = 0
+    input_cost: Amount = 0
+    output_cost: Amount = 0
+    response_id: str | None = None
+    hold_id: str | None = None
+    flags: tuple[Flag, ...] = ()
+
+    @property
+    def account_ids(self) -> tuple[str, ...]:
+        """The accounts it touches."""
+        return tuple(part.account_id for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give a hold back unused. `account_ids` are the hold's, so that they can be locked."""
+
+    merchant_id: str
+    hold_id: str
+    account_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """Move an active hold's expiry to `ttl_seconds` from now."""
+
+    merchant_id: str
+    hold_id: str
+    account_ids: tuple[str, ...]
+    ttl_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """End a hold whose time is up; does nothing to any other.
+
+    A forwarded call that nobody settled leaves a record marked ABANDONED; with
+    `charge_abandoned` the whole hold is charged for it.
+    """
+
+    merchant_id: str
+    hold_id: str
+    account_ids: tuple[str, ...]
+    charge_abandoned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AddGrant:
+    """Put credit on an account. Repeating it with the same content answers with the first grant."""
+
+    merchant_id: str
+    account_id: str
+    grant_id: str
+    request_id: str
+    fingerprint: str
+    source: GrantSource
+    priority: int
+    amount: Amount
+    meter_ids: tuple[str, ...] | None
+    expires_at: Instant | None
+
+    @property
+    def account_ids(self) -> tuple[str, ...]:
+        """The account it touches."""
+        return (self.account_id,)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireGrants:
+    """Expire what is overdue on an account. Any command that touches it does so too."""
+
+    merchant_id: str
+    account_id: str
+
+    @property
+    def account_ids(self) -> tuple[str, ...]:
+        """The account it touches."""
+        return (self.account_id,)
+
+
+Command: TypeAlias = PlaceHold | Settle | Release | Extend | Expire | AddGrant | ExpireGrants
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A hold was placed, or found. `available` (of the payer, after it) is None if unlimited."""
+
+    hold: Hold
+    available: Amount | None
+    replayed: bool = False
+    partial: bool = False
+    affordable_units: int | None = None
+    affordable_output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Usage was charged, now or before. `hold` is the one it ended, if any."""
+
+    record: RequestRecord
+    hold: Hold | None
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HoldIs:
+    """A hold as it now is: after a release, an extension or an expiry."""
+
+    hold: Hold
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Credit was added, now or before."""
+
+    grant: Grant
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """An account's overdue grants are expired."""
+
+    account: Account

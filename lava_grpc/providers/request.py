@@ -1,0 +1,147 @@
+"""Reading a request: just enough of it to know what it asks for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from lava_grpc.core.errors import invalid
+from lava_grpc.core.usage import COUNT_MAX, NOTHING, Usage
+from lava_grpc.providers import counts, routes
+from lava_grpc.providers.base import Call
+from lava_grpc.providers.flavors import FLAVORS, Flavor
+from lava_grpc.providers.provider import Provider, Quirk
+
+CHOICES_MAX = 1024
+
+# Where the shapes keep their limit on output, the present name before older ones.
+_LIMITS = (
+    ("max_completion_tokens",),
+    ("max_output_tokens",),
+    ("max_tokens",),
+    ("generationConfig", "maxOutputTokens"),
+    ("generation_config", "max_output_tokens"),
+    ("inferenceConfig", "maxTokens"),
+    ("inferenceConfig", "max_new_tokens"),
+    ("textGenerationConfig", "maxTokenCount"),
+    ("max_gen_len",),
+    ("options", "num_predict"),
+)
+_CHOICES = (("n",), ("best_of",), ("generationConfig", "candidateCount"))
+_FORM_FIELD = re.compile(
+    rb'name="?(model|model_id|stream)"?\r?\n(?:[^\r\n]+\r?\n)*\r?\n([^\r\n]{0,256})\r?\n'
+)
+
+
+def read_call(
+    provider: Provider, method: str, url: str, headers: Mapping[str, str], body: bytes
+) -> Call:
+    """What a call asks for, as far as billing cares. Header names in any case.
+
+    Refuses (INVALID_FIELD, field `body`) what is not JSON at an endpoint that
+    takes nothing else. Whatever else is wrong with a body is the provider's to
+    say, so a body that is missing or of another shape passes.
+    """
+    route = routes.route_of(provider, method, url)
+    flavor = FLAVORS[route.flavor]
+    form = _is_form(headers)
+    document = None if form else _parse(body, must=flavor.json_request)
+    fields = document if isinstance(document, Mapping) else {}
+    form_fields = _form(body) if form else {}
+    model = _model(fields) or form_fields.get("model") or form_fields.get("model_id")
+    model = model or route.model
+    return Call(
+        provider=provider.id,
+        flavor=route.flavor,
+        method=method.upper(),
+        url=url,
+        model=model,
+        stream=_stream(route, flavor, fields, form_fields),
+        output_tokens_max=_limit(fields) if flavor.generates else None,
+        choices=_choices(fields) if flavor.generates else 1,
+        billable=route.billable,
+        price_provider=_price_provider(provider, url, model),
+        job_id=route.job_id,
+        request_usage=_request_usage(route.flavor, fields),
+        body=fields or None,
+    )
+
+
+def _is_form(headers: Mapping[str, str]) -> bool:
+    return any(
+        name.lower() == "content-type" and "form" in value.lower()
+        for name, value in headers.items()
+    )
+
+
+def _parse(body: bytes, *, must: bool) -> object:
+    if not body or body.isspace():
+        return None
+    if not must:
+        return counts.parse_json(body) if body.lstrip()[:1] == b"{" else None
+    try:
+        return json.loads(body.decode(), parse_constant=_no_constant)
+    except RecursionError:
+        raise invalid("body", "is nested too deeply") from None
+    except ValueError:
+        raise invalid("body", "must be JSON") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    # NaN and Infinity are Python's, not JSON's.
+    raise ValueError(name)
+
+
+def _form(body: bytes) -> dict[str, str]:
+    return {
+        key.decode(): value.decode("utf-8", "replace") for key, value in _FORM_FIELD.findall(body)
+    }
+
+
+def _model(fields: Mapping[str, Any]) -> str | None:
+    return counts.text(fields.get("model")) or counts.text(fields.get("model_id"))
+
+
+def _stream(
+    route: routes.Route, flavor: Flavor, fields: Mapping[str, Any], form: Mapping[str, str]
+) -> bool:
+    if route.stream is not None:
+        return route.stream
+    asked = fields.get("stream")
+    if asked is None:
+        return flavor.streams_unasked or form.get("stream") == "true"
+    return asked is True
+
+
+def _limit(fields: Mapping[str, Any]) -> int | None:
+    for path in _LIMITS:
+        limit = counts.at(fields, *path)
+        # Zero and below are for the provider to refuse, or mean "no limit" (Ollama's -1).
+        if isinstance(limit, int) and not isinstance(limit, bool) and 0 < limit <= COUNT_MAX:
+            return limit
+    return None
+
+
+def _choices(fields: Mapping[str, Any]) -> int:
+    stated = (counts.count(fields, *path) or 1 for path in _CHOICES)
+    return min(max(stated), CHOICES_MAX)
+
+
+def _price_provider(provider: Provider, url: str, model: str | None) -> str | None:
+    if Quirk.ROUTED_BY_PATH not in provider.quirks:
+        return None
+    # router.huggingface.co/<host behind>/v1/..., or /v1/... with a model "org/name:host".
+    behind = urlsplit(url).path.split("/")[1]
+    if behind == "v1":
+        behind = (model or "").partition(":")[2]
+    return f"{provider.id}_{behind}" if behind else None
+
+
+def _request_usage(flavor: str, fields: Mapping[str, Any]) -> Usage:
+    if flavor != "speech":
+        return NOTHING
+    spoken = fields.get("input", fields.get("text"))
+    return Usage(input_characters=len(spoken)) if isinstance(spoken, str) else NOTHING

@@ -1,0 +1,1 @@
+"""Tests. A package at the root alone, so that no installed `tests` shadows it."""

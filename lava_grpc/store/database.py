@@ -1,0 +1,81 @@
+"""The database as the rest of the service sees it: reads and writes off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from lava_grpc.core.errors import Reason, Refusal
+from lava_grpc.store.engine import StoreEngine, open_engine
+
+T = TypeVar("T")
+
+CONNECTIONS_MAX = 8
+ATTEMPTS_MAX = 5
+"""How often a management write that met a conflict is run."""
+
+
+class Database:
+    """One database. Statements run in threads: `reads` in several, batches in one."""
+
+    def __init__(self, url: str, *, connections_max: int = CONNECTIONS_MAX) -> None:
+        self.store_engine: StoreEngine = open_engine(url, connections_max=connections_max)
+        self._threads = ThreadPoolExecutor(connections_max, thread_name_prefix="lava-db")
+        # The thread of the ledger's batches; on SQLite every write goes through it.
+        self.writer = ThreadPoolExecutor(1, thread_name_prefix="lava-writer")
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, run in a transaction that does not write.
+
+        Refuses STORE_UNAVAILABLE where the database cannot be reached.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._read, work)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, its changes committed; run again where it met a conflict.
+
+        What `work` raises undoes its changes. Refuses STORE_UNAVAILABLE as `read` does.
+        """
+        threads = self.writer if self.store_engine.single_writer else self._threads
+        return await asyncio.get_running_loop().run_in_executor(threads, self._write, work)
+
+    def close(self) -> None:
+        """Finish what runs, and let go of every connection."""
+        self.writer.shutdown()
+        self._threads.shutdown()
+        self.store_engine.engine.dispose()
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        engine = self.store_engine.engine.execution_options(read_only=True)
+        try:
+            with engine.begin() as connection:
+                return work(connection)
+        except Exception as error:
+            raise self._unavailable(error) from error
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            try:
+                with self.store_engine.engine.begin() as connection:
+                    return work(connection)
+            except Exception as error:
+                if attempt == ATTEMPTS_MAX or not self.store_engine.retryable(error):
+                    raise self._unavailable(error) from error
+        raise AssertionError("unreachable")
+
+    def _unavailable(self, error: Exception) -> Exception:
+        return unavailable() if self.store_engine.lost(error) else error
+
+
+def unavailable() -> Refusal:
+    """The database cannot be reached; says nothing of where it is."""
+    return Refusal(
+        Reason.STORE_UNAVAILABLE,
+        "the database cannot be reached; repeat the call with the same request_id",
+        retry_after_seconds=1,
+    )

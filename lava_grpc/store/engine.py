@@ -1,0 +1,69 @@
+"""What an engine must offer; `sqlite.py` and `postgres.py` are the siblings that do."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sqlalchemy import Engine, make_url
+
+from lava_grpc.store.sql import Loaded, Wanted, Writes
+
+
+class LedgerSession(Protocol):
+    """One connection that runs the ledger's batches, one transaction at a time.
+
+    Used from one thread. After any exception it is rolled back or closed, and
+    never used again.
+    """
+
+    def load(self, wanted: Wanted) -> Loaded:
+        """Begin, lock the wanted accounts in id order, and read what a batch touches."""
+        ...
+
+    def write(self, writes: Writes) -> None:
+        """Write what was decided and commit; durable once it returns."""
+        ...
+
+    def rollback(self) -> None:
+        """Undo what `load` began."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection up."""
+        ...
+
+
+class StoreEngine(Protocol):
+    """One kind of database."""
+
+    engine: Engine
+    # SQLite takes one writer: management writes then queue behind the batches.
+    single_writer: bool
+
+    def session(self) -> LedgerSession:
+        """A new session of its own."""
+        ...
+
+    def retryable(self, error: BaseException) -> bool:
+        """Whether the transaction may succeed if it is run again: a conflict, a lost connection."""
+        ...
+
+    def lost(self, error: BaseException) -> bool:
+        """Whether the database could not be reached, so that waiting may help."""
+        ...
+
+
+def open_engine(url: str, *, connections_max: int) -> StoreEngine:
+    """The engine for a SQLAlchemy `url`; raises ValueError for one that is not supported."""
+    # Imported here, so that neither engine's driver is needed for the other.
+    match make_url(url).get_backend_name():
+        case "sqlite":
+            from lava_grpc.store.sqlite import SqliteEngine  # noqa: PLC0415
+
+            return SqliteEngine(url, connections_max=connections_max)
+        case "postgresql":
+            from lava_grpc.store.postgres import PostgresEngine  # noqa: PLC0415
+
+            return PostgresEngine(url, connections_max=connections_max)
+        case other:
+            raise ValueError(f"database {other!r} is not supported: use sqlite or postgresql")

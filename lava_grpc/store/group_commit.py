@@ -1,0 +1,230 @@
+"""The queue in front of the ledger: commands that arrive while a batch commits form the next.
+
+There is no delay to fill a batch: an idle queue commits a lone command at once,
+and under load the time that a commit takes is what batches commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from lava_grpc.core.commands import Command
+from lava_grpc.core.errors import InvariantBroken, Reason, Refusal
+from lava_grpc.core.ledger import Outcome
+from lava_grpc.store.database import Database, unavailable
+from lava_grpc.store.ledger_store import LedgerStore
+
+_log = structlog.get_logger(__name__)
+
+BATCH_COMMANDS_MAX = 512
+QUEUE_COMMANDS_MAX = 10_000
+RETRY_PAUSE_SECONDS = 0.02
+RETRY_PAUSE_SECONDS_MAX = 1.0
+UNREACHABLE_SECONDS_MAX = 5.0
+"""How long a batch is retried while the database cannot be reached."""
+CONFLICT_ATTEMPTS_MAX = 20
+
+
+class ReachableHook(Protocol):
+    """Told after each attempt whether the database could be reached."""
+
+    def __call__(self, *, reachable: bool) -> None:
+        """Take note."""
+        ...
+
+
+def _ignore(*, reachable: bool) -> None:
+    del reachable
+
+
+@dataclass(slots=True)
+class _Waiting:
+    command: Command
+    answer: asyncio.Future[Outcome]
+    deadline: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueBounds:
+    """How much may wait, how much goes into one transaction, how long an outage is sat out."""
+
+    queue_commands_max: int = QUEUE_COMMANDS_MAX
+    batch_commands_max: int = BATCH_COMMANDS_MAX
+    unreachable_seconds_max: float = UNREACHABLE_SECONDS_MAX
+
+
+class GroupCommit:
+    """The process's one way to write to the ledger. See `gateway.ports.Ledger`.
+
+    `on_broken` is called once if the loop ends, for a reason that is our bug: the
+    process must then stop saying that it is healthy.
+    """
+
+    def __init__(
+        self,
+        store: LedgerStore,
+        database: Database,
+        bounds: QueueBounds = QueueBounds(),
+        *,
+        on_broken: Callable[[], None] = lambda: None,
+        on_reachable: ReachableHook = _ignore,
+    ) -> None:
+        self._store = store
+        self._writer = database.writer
+        self._lost = database.store_engine.lost
+        self._retryable = database.store_engine.retryable
+        self._bounds = bounds
+        self._on_broken = on_broken
+        self._on_reachable = on_reachable
+        self._queue: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._task = asyncio.create_task(self._run(), name="lava-group-commit")
+        self._task.add_done_callback(self._ended)
+
+    async def stop(self) -> None:
+        """Refuse new commands, commit those that wait, and end."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            with contextlib.suppress(Exception):
+                await self._task
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._store.close)
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for a batch."""
+        return len(self._queue)
+
+    async def submit(self, command: Command, *, deadline: float | None = None) -> Outcome:
+        """See `gateway.ports.Ledger.submit`."""
+        outcome = await self.enqueue(command, deadline=deadline)
+        if isinstance(outcome, Refusal):
+            raise outcome
+        return outcome
+
+    def enqueue(
+        self, command: Command, *, deadline: float | None = None
+    ) -> asyncio.Future[Outcome]:
+        """The future outcome, a Refusal among the possible ones; refuses OVERLOADED at once."""
+        if self._closing or self._task is None or self._task.done():
+            raise _overloaded("the service is stopping")
+        if len(self._queue) >= self._bounds.queue_commands_max:
+            raise _overloaded("too many commands wait for the ledger")
+        answer = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(command, answer, deadline))
+        if len(self._queue) == 1:
+            self._wake.set()
+        return answer
+
+    async def _run(self) -> None:
+        while True:
+            if not self._queue:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch = self._take()
+            if batch:
+                await self._commit(batch)
+
+    def _take(self) -> list[_Waiting]:
+        """The next batch. Who has gone, or whose deadline has passed, is not in it."""
+        now = asyncio.get_running_loop().time()
+        batch: list[_Waiting] = []
+        while self._queue and len(batch) < self._bounds.batch_commands_max:
+            waiting = self._queue.popleft()
+            if waiting.answer.done():
+                continue
+            if waiting.deadline is not None and waiting.deadline <= now:
+                waiting.answer.set_result(_too_late())
+                continue
+            batch.append(waiting)
+        return batch
+
+    async def _commit(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            outcomes = await self._apply([waiting.command for waiting in batch])
+        except InvariantBroken:
+            _answer(batch, [_internal() for _ in batch])
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad command must not take its neighbours along
+            if len(batch) == 1:
+                _log.error("ledger command failed", error=type(error).__name__)
+                _answer(batch, [unavailable() if self._lost(error) else _internal()])
+                return
+            if self._lost(error):
+                _answer(batch, [unavailable() for _ in batch])
+                return
+            # Commands are idempotent by id, so each can be applied on its own.
+            for waiting in batch:
+                await self._commit([waiting])
+            return
+        _answer(batch, outcomes)
+
+    async def _apply(self, commands: list[Command]) -> list[Outcome]:
+        """Apply in the writer's thread, again after a conflict or while the database is away."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self._bounds.unreachable_seconds_max
+        pause, attempt = RETRY_PAUSE_SECONDS, 0
+        while True:
+            attempt += 1
+            try:
+                outcomes = await loop.run_in_executor(self._writer, self._store.apply, commands)
+            except Exception as error:
+                lost = self._lost(error)
+                if lost:
+                    self._on_reachable(reachable=False)
+                    if loop.time() >= give_up:
+                        raise
+                elif not self._retryable(error) or attempt >= CONFLICT_ATTEMPTS_MAX:
+                    raise
+                _log.warning("ledger batch is retried", error=type(error).__name__, attempt=attempt)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+                pause = min(pause * 2, RETRY_PAUSE_SECONDS_MAX)
+            else:
+                self._on_reachable(reachable=True)
+                return outcomes
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            return
+        self._closing = True
+        while self._queue:
+            waiting = self._queue.popleft()
+            if not waiting.answer.done():
+                waiting.answer.set_result(_internal())
+        _log.critical("the ledger's loop ended", error=repr(task.exception()))
+        self._on_broken()
+
+
+def _answer(batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+    for waiting, outcome in zip(batch, outcomes, strict=True):
+        # A caller that has gone is told nothing; its command stands.
+        if not waiting.answer.done():
+            waiting.answer.set_result(outcome)
+
+
+def _overloaded(why: str) -> Refusal:
+    return Refusal(Reason.OVERLOADED, why, facts={"queue": "ledger"}, retry_after_seconds=1)
+
+
+def _too_late() -> Refusal:
+    return Refusal(Reason.DEADLINE_EXCEEDED, "the deadline passed before the ledger got to it")
+
+
+def _internal() -> Refusal:
+    return Refusal(Reason.INTERNAL, "internal error")

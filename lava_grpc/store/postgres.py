@@ -1,0 +1,167 @@
+"""PostgreSQL through psycopg: any number of server processes share one database.
+
+A batch is two round trips: one pipeline locks and reads, one writes and
+commits. At READ COMMITTED each statement sees what was committed before it
+began, so those behind the lock read what the lock's last holder wrote.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import errors
+from sqlalchemy import Column, Engine, create_engine
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError
+from typing_extensions import override
+
+from lava_grpc.store.engine import LedgerSession
+from lava_grpc.store.sql import (
+    Flavor,
+    Loaded,
+    Row,
+    Statements,
+    Wanted,
+    Writes,
+    is_flag,
+    is_number,
+    statements,
+)
+
+CONNECT_TIMEOUT_SECONDS = 5
+
+
+class _PostgresFlavor(Flavor):
+    placeholder = "%s"
+    for_update = " FOR UPDATE OF t"
+
+    @override
+    def rows(self, alias: str) -> str:
+        # jsonb, not json: the text is parsed once, and not again for each column.
+        return f"jsonb_array_elements({self.placeholder}::jsonb) AS {alias}(value)"
+
+    @override
+    def by_index(self, index: str) -> str:
+        return ""
+
+    @override
+    def field(self, alias: str, position: int, column: Column[object]) -> str:
+        text = f"{alias}.value ->> {position}"
+        kind = _kind(column)
+        return f"({text})::{kind}" if kind else f"({text})"
+
+
+def _kind(column: Column[object]) -> str:
+    if is_number(column):
+        return "bigint"
+    if is_flag(column):
+        return "boolean"
+    on_postgres = column.type.dialect_impl(_DIALECT)
+    return "jsonb" if isinstance(on_postgres, JSONB) else ""
+
+
+_DIALECT = create_engine("postgresql+psycopg://").dialect
+_STATEMENTS = statements(_PostgresFlavor())
+
+
+class PostgresEngine:
+    """A database on a server."""
+
+    single_writer = False
+
+    def __init__(self, url: str, *, connections_max: int) -> None:
+        self.engine: Engine = create_engine(
+            url,
+            pool_size=connections_max,
+            max_overflow=0,
+            # A connection that died while idle is replaced, not handed out.
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+        )
+
+    def session(self) -> LedgerSession:
+        """See `StoreEngine.session`."""
+        arguments, options = self.engine.dialect.create_connect_args(self.engine.url)
+        options["connect_timeout"] = CONNECT_TIMEOUT_SECONDS
+        # Prepared at once: the same few statements run for ever.
+        connection = psycopg.connect(*arguments, prepare_threshold=0, **options)
+        return PostgresSession(connection, _STATEMENTS)
+
+    def retryable(self, error: BaseException) -> bool:
+        """See `StoreEngine.retryable`."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        return self.lost(error) or isinstance(
+            cause,
+            errors.SerializationFailure | errors.DeadlockDetected | errors.UniqueViolation,
+        )
+
+    def lost(self, error: BaseException) -> bool:
+        """See `StoreEngine.lost`."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        # SQLSTATE classes: 08 connection, 53 out of resources, 57 operator's doing; none at
+        # all where the connection broke.
+        return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError) and (
+            cause.sqlstate is None or cause.sqlstate[:2] in ("08", "53", "57")
+        )
+
+
+class PostgresSession:
+    """See `LedgerSession`."""
+
+    def __init__(self, connection: psycopg.Connection[Any], sql: Statements) -> None:
+        self._connection = connection
+        self._sql = sql
+
+    def load(self, wanted: Wanted) -> Loaded:
+        """See `LedgerSession.load`."""
+        sql, connection = self._sql, self._connection
+        loaded = Loaded()
+        with connection.pipeline():
+            reads: list[tuple[str, psycopg.Cursor[Any]]] = []
+
+            def read(into: str, statement: str, keys: Sequence[object]) -> None:
+                if keys:
+                    reads.append((into, connection.execute(statement, (json.dumps(keys),))))
+
+            accounts = sorted(wanted.accounts)
+            read("accounts", sql.lock_accounts, accounts)
+            read("grants", sql.live_grants, accounts)
+            read("holds", sql.holds_by_request, list(wanted.hold_requests))
+            read("holds", sql.holds_by_id, list(wanted.holds))
+            read("records", sql.records, list(wanted.records))
+            read("granted", sql.granted, list(wanted.grant_requests))
+            read("counters", sql.counters, list(wanted.counters))
+            for into, cursor in reads:
+                rows: list[Row] = cursor.fetchall()
+                setattr(loaded, into, getattr(loaded, into) + rows)
+        return loaded
+
+    def write(self, writes: Writes) -> None:
+        """See `LedgerSession.write`."""
+        sql, connection = self._sql, self._connection
+        with connection.pipeline():
+            for statement, rows in (
+                (sql.update_accounts, writes.accounts),
+                (sql.insert_grants, writes.new_grants),
+                (sql.update_grants, writes.grants),
+                (sql.insert_holds, writes.new_holds),
+                (sql.update_holds, writes.holds),
+                (sql.insert_records, writes.new_records),
+                (sql.update_records, writes.records),
+                (sql.put_counters, writes.counters),
+                (sql.insert_entries, writes.entries),
+            ):
+                if rows:
+                    connection.execute(statement, (json.dumps(rows),))
+            connection.commit()
+
+    def rollback(self) -> None:
+        """See `LedgerSession.rollback`."""
+        self._connection.rollback()
+
+    def close(self) -> None:
+        """See `LedgerSession.close`."""
+        self._connection.close()

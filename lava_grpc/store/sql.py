@@ -1,0 +1,193 @@
+"""The ledger's statements, made from the schema once per engine.
+
+A batch goes to the database in sets: each statement takes one JSON array and
+reads or writes all of its rows, however many there are, so that a batch costs
+the same few statements whether it holds one command or five hundred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from sqlalchemy import BigInteger, Boolean, Column, Table
+
+from lava_grpc.store import schema
+
+Row: TypeAlias = Sequence[object]
+Pair: TypeAlias = tuple[str, str]
+
+ACCOUNT_COLUMNS = (
+    "merchant_id",
+    "account_id",
+    "kind",
+    "balance",
+    "held",
+    "credit_limit",
+    "closed",
+)
+GRANT_COLUMNS = tuple(c.name for c in schema.grants.columns if c.name != "live")
+HOLD_COLUMNS = tuple(c.name for c in schema.holds.columns)
+REQUEST_COLUMNS = tuple(c.name for c in schema.requests.columns)
+ENTRY_COLUMNS = tuple(c.name for c in schema.entries.columns)
+COUNTER_COLUMNS = tuple(c.name for c in schema.counters.columns)
+
+
+@dataclass(slots=True)
+class Wanted:
+    """The keys of all rows that a batch touches: merchant first, then the row's own."""
+
+    accounts: set[Pair] = field(default_factory=set)
+    hold_requests: set[Pair] = field(default_factory=set)
+    holds: set[Pair] = field(default_factory=set)
+    records: set[Pair] = field(default_factory=set)
+    grant_requests: set[Pair] = field(default_factory=set)
+    counters: set[tuple[str, str, str, int]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Loaded:
+    """Rows as the statements give them, in the order of the column lists above."""
+
+    accounts: list[Row] = field(default_factory=list)
+    grants: list[Row] = field(default_factory=list)
+    holds: list[Row] = field(default_factory=list)
+    records: list[Row] = field(default_factory=list)
+    granted: list[Row] = field(default_factory=list)
+    counters: list[Row] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Writes:
+    """Rows to write, each in the order that its statement names."""
+
+    accounts: list[Row] = field(default_factory=list)
+    new_grants: list[Row] = field(default_factory=list)
+    grants: list[Row] = field(default_factory=list)
+    new_holds: list[Row] = field(default_factory=list)
+    holds: list[Row] = field(default_factory=list)
+    new_records: list[Row] = field(default_factory=list)
+    records: list[Row] = field(default_factory=list)
+    counters: list[Row] = field(default_factory=list)
+    entries: list[Row] = field(default_factory=list)
+
+
+class Flavor(Protocol):
+    """How an engine spells a set of rows that come in as one JSON array of arrays."""
+
+    placeholder: str
+    for_update: str
+
+    def rows(self, alias: str) -> str:
+        """A table expression `alias` with one row for each element of the placeholder's array."""
+        ...
+
+    def by_index(self, index: str) -> str:
+        """What follows a table to make the planner use this index, where it has to be told."""
+        ...
+
+    def field(self, alias: str, position: int, column: Column[object]) -> str:
+        """The expression for one column: the element's own element at `position`."""
+        ...
+
+
+def _columns(table: Table, names: Sequence[str]) -> list[Column[object]]:
+    return [table.columns[name] for name in names]
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """One engine's statements. Every one takes a single JSON array of rows."""
+
+    lock_accounts: str
+    live_grants: str
+    holds_by_request: str
+    holds_by_id: str
+    records: str
+    granted: str
+    counters: str
+    insert_grants: str
+    insert_holds: str
+    insert_records: str
+    insert_entries: str
+    put_counters: str
+    update_accounts: str
+    update_grants: str
+    update_holds: str
+    update_records: str
+
+
+ACCOUNT_UPDATE = ("merchant_id", "account_id", "balance", "held")
+GRANT_UPDATE = ("merchant_id", "grant_id", "remaining", "held", "burned", "expired", "live")
+HOLD_UPDATE = ("merchant_id", "hold_id", "state", "expires_at", "ended_at")
+GRANT_INSERT = (*GRANT_COLUMNS, "live")
+
+
+def statements(flavor: Flavor) -> Statements:
+    """Spell every statement for one engine."""
+    ids = ("merchant_id", "account_id")
+    return Statements(
+        lock_accounts=_select(flavor, schema.accounts, ACCOUNT_COLUMNS, ids)
+        + f" ORDER BY t.merchant_id, t.account_id{flavor.for_update}",
+        live_grants=_select(flavor, schema.grants, GRANT_COLUMNS, ids, index="grants_live")
+        + " WHERE t.live",
+        holds_by_request=_select(flavor, schema.holds, HOLD_COLUMNS, ("merchant_id", "request_id")),
+        holds_by_id=_select(flavor, schema.holds, HOLD_COLUMNS, ("merchant_id", "hold_id")),
+        records=_select(flavor, schema.requests, REQUEST_COLUMNS, ("merchant_id", "request_id")),
+        granted=_select(flavor, schema.grants, GRANT_COLUMNS, ("merchant_id", "request_id")),
+        counters=_select(flavor, schema.counters, COUNTER_COLUMNS, COUNTER_COLUMNS[:4]),
+        insert_grants=_insert(flavor, schema.grants, GRANT_INSERT),
+        insert_holds=_insert(flavor, schema.holds, HOLD_COLUMNS),
+        insert_records=_insert(flavor, schema.requests, REQUEST_COLUMNS),
+        insert_entries=_insert(flavor, schema.entries, ENTRY_COLUMNS),
+        put_counters=_insert(flavor, schema.counters, COUNTER_COLUMNS)
+        + " ON CONFLICT (merchant_id, customer_id, meter_id, cycle_start)"
+        " DO UPDATE SET units = excluded.units",
+        update_accounts=_update(flavor, schema.accounts, ACCOUNT_UPDATE, 2),
+        update_grants=_update(flavor, schema.grants, GRANT_UPDATE, 2),
+        update_holds=_update(flavor, schema.holds, HOLD_UPDATE, 2),
+        update_records=_update(flavor, schema.requests, REQUEST_COLUMNS, 2),
+    )
+
+
+def _select(
+    flavor: Flavor,
+    table: Table,
+    names: Sequence[str],
+    keys: Sequence[str],
+    *,
+    index: str | None = None,
+) -> str:
+    columns = _columns(table, keys)
+    match = " AND ".join(f"t.{c.name} = {flavor.field('k', i, c)}" for i, c in enumerate(columns))
+    listed = ", ".join(f"t.{name}" for name in names)
+    hint = flavor.by_index(index) if index else ""
+    return f"SELECT {listed} FROM {flavor.rows('k')} JOIN {table.name} AS t{hint} ON {match}"
+
+
+def _insert(flavor: Flavor, table: Table, names: Sequence[str]) -> str:
+    columns = _columns(table, names)
+    listed = ", ".join(names)
+    values = ", ".join(flavor.field("r", i, c) for i, c in enumerate(columns))
+    # `WHERE true` keeps SQLite from reading ON CONFLICT as a join's condition.
+    return f"INSERT INTO {table.name} ({listed}) SELECT {values} FROM {flavor.rows('r')} WHERE true"
+
+
+def _update(flavor: Flavor, table: Table, names: Sequence[str], key_count: int) -> str:
+    columns = _columns(table, names)
+    fields = [flavor.field("r", i, c) for i, c in enumerate(columns)]
+    pairs = list(zip(names, fields, strict=True))
+    changed = ", ".join(f"{name} = {value}" for name, value in pairs[key_count:])
+    match = " AND ".join(f"t.{name} = {value}" for name, value in pairs[:key_count])
+    return f"UPDATE {table.name} AS t SET {changed} FROM {flavor.rows('r')} WHERE {match}"
+
+
+def is_number(column: Column[object]) -> bool:
+    """Whether the column holds whole numbers."""
+    return isinstance(column.type, BigInteger)
+
+
+def is_flag(column: Column[object]) -> bool:
+    """Whether the column holds true or false."""
+    return isinstance(column.type, Boolean)

@@ -1,0 +1,156 @@
+"""SQLite: the embedded default. WAL, synchronous FULL, one writer."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from sqlalchemy import Column, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError
+from typing_extensions import override
+
+from lava_grpc.store.engine import LedgerSession
+from lava_grpc.store.sql import Flavor, Loaded, Row, Statements, Wanted, Writes, statements
+
+BUSY_TIMEOUT_SECONDS = 30
+"""How long a connection waits for another process that writes."""
+
+
+class _SqliteFlavor(Flavor):
+    placeholder = "?"
+    # A transaction that writes has the database to itself.
+    for_update = ""
+
+    @override
+    def rows(self, alias: str) -> str:
+        return f"json_each({self.placeholder}) AS {alias}"
+
+    @override
+    def by_index(self, index: str) -> str:
+        # Without statistics it takes the primary key's first column for good enough.
+        return f" INDEXED BY {index}"
+
+    @override
+    def field(self, alias: str, position: int, column: Column[object]) -> str:
+        return f"{alias}.value ->> {position}"
+
+
+_STATEMENTS = statements(_SqliteFlavor())
+
+
+class SqliteEngine:
+    """A database in one file; raises ValueError for one in memory."""
+
+    single_writer = True
+
+    def __init__(self, url: str, *, connections_max: int) -> None:
+        parsed = make_url(url)
+        if not parsed.database or parsed.database == ":memory:":
+            raise ValueError("a SQLite database needs a file: sqlite:///path/to/lava.db")
+        self._path = parsed.database
+        self.engine: Engine = create_engine(
+            url, pool_size=connections_max, max_overflow=0, pool_timeout=BUSY_TIMEOUT_SECONDS
+        )
+        event.listen(self.engine, "connect", _prepare)
+        event.listen(self.engine, "begin", _begin)
+
+    def session(self) -> LedgerSession:
+        """See `StoreEngine.session`."""
+        connection = sqlite3.connect(
+            self._path,
+            timeout=BUSY_TIMEOUT_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        _prepare(connection)
+        return SqliteSession(connection, _STATEMENTS)
+
+    def retryable(self, error: BaseException) -> bool:
+        """See `StoreEngine.retryable`."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, sqlite3.IntegrityError):
+            return "UNIQUE" in str(cause)
+        return isinstance(cause, sqlite3.OperationalError) and "locked" in str(cause)
+
+    def lost(self, error: BaseException) -> bool:
+        """See `StoreEngine.lost`: a full disk, or a file that cannot be opened."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        return isinstance(cause, sqlite3.OperationalError) and "locked" not in str(cause)
+
+
+class SqliteSession:
+    """See `LedgerSession`."""
+
+    def __init__(self, connection: sqlite3.Connection, sql: Statements) -> None:
+        self._connection = connection
+        self._sql = sql
+
+    def load(self, wanted: Wanted) -> Loaded:
+        """See `LedgerSession.load`."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        sql = self._sql
+        loaded = Loaded()
+        if wanted.accounts:
+            accounts = json.dumps(sorted(wanted.accounts))
+            loaded.accounts = self._fetch(sql.lock_accounts, accounts)
+            loaded.grants = self._fetch(sql.live_grants, accounts)
+        if wanted.hold_requests:
+            loaded.holds = self._fetch(sql.holds_by_request, json.dumps(list(wanted.hold_requests)))
+        if wanted.holds:
+            loaded.holds += self._fetch(sql.holds_by_id, json.dumps(list(wanted.holds)))
+        if wanted.records:
+            loaded.records = self._fetch(sql.records, json.dumps(list(wanted.records)))
+        if wanted.grant_requests:
+            loaded.granted = self._fetch(sql.granted, json.dumps(list(wanted.grant_requests)))
+        if wanted.counters:
+            loaded.counters = self._fetch(sql.counters, json.dumps(list(wanted.counters)))
+        return loaded
+
+    def write(self, writes: Writes) -> None:
+        """See `LedgerSession.write`."""
+        sql = self._sql
+        for statement, rows in (
+            (sql.update_accounts, writes.accounts),
+            (sql.insert_grants, writes.new_grants),
+            (sql.update_grants, writes.grants),
+            (sql.insert_holds, writes.new_holds),
+            (sql.update_holds, writes.holds),
+            (sql.insert_records, writes.new_records),
+            (sql.update_records, writes.records),
+            (sql.put_counters, writes.counters),
+            (sql.insert_entries, writes.entries),
+        ):
+            if rows:
+                self._connection.execute(statement, (json.dumps(rows),))
+        self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """See `LedgerSession.rollback`."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """See `LedgerSession.close`."""
+        self._connection.close()
+
+    def _fetch(self, statement: str, keys: str) -> list[Row]:
+        return self._connection.execute(statement, (keys,)).fetchall()
+
+
+def _prepare(connection: sqlite3.Connection, _record: object = None) -> None:
+    # The driver's own transactions begin late; ours begin when we say so.
+    connection.isolation_level = None
+    for setting in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        f"busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}",
+        "cache_size = -65536",
+    ):
+        connection.execute(f"PRAGMA {setting}")
+
+
+def _begin(connection: Any) -> None:  # noqa: ANN401 - SQLAlchemy's hook
+    deferred = connection.get_execution_options().get("read_only", False)
+    connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import structlog
 
-from lava_grpc.core.commands import Command
+from lava_grpc.core.commands import Command, PlaceHold
 from lava_grpc.core.errors import InvariantBroken, Reason, Refusal
 from lava_grpc.core.ledger import Outcome
 from lava_grpc.store.database import Database, unavailable
@@ -110,7 +110,10 @@ class GroupCommit:
 
     async def submit(self, command: Command, *, deadline: float | None = None) -> Outcome:
         """See `gateway.ports.Ledger.submit`."""
-        outcome = await self.enqueue(command, deadline=deadline)
+        answer = self.enqueue(command, deadline=deadline)
+        # A hold that nobody waits for any more need not be placed. All else happened, or
+        # gives back what somebody else may need: it goes on without its caller.
+        outcome = await (answer if isinstance(command, PlaceHold) else asyncio.shield(answer))
         if isinstance(outcome, Refusal):
             raise outcome
         return outcome

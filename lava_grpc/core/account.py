@@ -7,11 +7,14 @@ from the credit limit is `held_credit`:
 
     balance  = sum(remaining + held over live grants) - overage
     held     = sum(held over live grants) + held_credit
+
+Credit that comes free in an unrestricted grant pays for overage at once, so an
+account never owes while it has such credit, and never loses it to an expiry.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from lava_grpc.core.money import Amount
@@ -109,23 +112,41 @@ class Account:
         """What running holds took from the credit limit."""
         return self.held - sum(g.held for g in self.grants)
 
+    def credit_taken(self) -> Amount:
+        """Overage and held credit together: all that was taken past the grants.
+
+        Kept within 64 bits, so that a balance is too, whatever expires or settles.
+        """
+        taken = self.held - self.balance
+        for grant in self.grants:
+            taken += grant.remaining
+        return taken
+
     def free_credit(self) -> Amount | None:
         """What is left of the credit limit; negative past it, None if unlimited."""
         if self.credit_limit is None:
             return None
-        return self.credit_limit - self.overage() - self.held_credit()
+        return self.credit_limit - self.credit_taken()
 
     def available(self, meter_id: str | None, now: Instant) -> Amount | None:
         """What a hold priced by `meter_id` could take now; None if unlimited.
 
         Negative where usage went past the limit.
         """
-        credit = self.free_credit()
-        if credit is None:
+        if self.credit_limit is None:
             return None
-        return credit + sum(g.remaining for g in self.grants if g.eligible(meter_id, now))
+        # Free credit plus eligible grants, with what both share already taken out.
+        available = self.credit_limit + self.balance - self.held
+        for grant in self.grants:
+            if grant.remaining and not grant.eligible(meter_id, now):
+                available -= grant.remaining
+        return available
 
     def insert_grant(self, grant: Grant) -> None:
         """Add a grant, keeping burn order."""
         self.grants.append(grant)
         self.grants.sort(key=Grant.burn_key)
+
+    def copy(self) -> Account:
+        """A copy with grants of its own, to try things out on."""
+        return replace(self, grants=[replace(grant) for grant in self.grants])

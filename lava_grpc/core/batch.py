@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from lava_grpc.core import funds
 from lava_grpc.core.account import Account, Grant
-from lava_grpc.core.errors import InvariantBroken, Reason, Refusal, not_found
-from lava_grpc.core.hold import Hold
+from lava_grpc.core.errors import InvariantBroken, Reason, Refusal, invalid, not_found
+from lava_grpc.core.hold import Hold, Role
 from lava_grpc.core.request_record import RequestRecord
 from lava_grpc.core.state import Changes, Key, LedgerState, TierCounter
 from lava_grpc.core.time import Instant, cycle_of
@@ -21,7 +21,12 @@ class Batch:
     changes: Changes
     now: Instant
     short_accounts: set[Key] = field(default_factory=set)
-    settled_accounts: set[Key] = field(default_factory=set)
+    current_accounts: set[Key] = field(default_factory=set)  # nothing overdue left on them
+    cycle_start: Instant = field(init=False)
+    cycle_end: Instant = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cycle_start, self.cycle_end = cycle_of(self.now)
 
     def account(self, merchant_id: str, account_id: str) -> Account:
         """The account, its overdue grants expired; refuses NOT_FOUND."""
@@ -30,8 +35,8 @@ class Batch:
         if account is None:
             field_name = "customer_id" if account_id.startswith("con_") else "account_id"
             raise not_found("customer", account_id, field=field_name)
-        if key not in self.settled_accounts:
-            self.settled_accounts.add(key)
+        if key not in self.current_accounts:
+            self.current_accounts.add(key)
             funds.expire_overdue_grants(self, account)
         return account
 
@@ -63,13 +68,15 @@ class Batch:
         self.state.grants_by_request[(grant.merchant_id, grant.request_id)] = grant
         self.changes.new_grants[key] = grant
 
-    def touch(self, account: Account, grant: Grant | None = None) -> None:
-        """Note that an account, and perhaps one of its grants, is to be written."""
+    def touch(self, account: Account) -> None:
+        """Note that an account is to be written."""
         self.changes.accounts[(account.merchant_id, account.account_id)] = account
-        if grant is not None:
-            key = (grant.merchant_id, grant.grant_id)
-            if key not in self.changes.new_grants:
-                self.changes.grants[key] = grant
+
+    def touch_grant(self, grant: Grant) -> None:
+        """Note that a grant is to be written."""
+        key = (grant.merchant_id, grant.grant_id)
+        if key not in self.changes.new_grants:
+            self.changes.grants[key] = grant
 
     def add_hold(self, hold: Hold) -> None:
         """Note a new hold."""
@@ -93,7 +100,7 @@ class Batch:
 
     def counter(self, merchant_id: str, customer_id: str, meter_id: str) -> TierCounter:
         """The customer's counter for this meter in the current cycle; zero if new."""
-        key = (merchant_id, customer_id, meter_id, cycle_of(self.now)[0])
+        key = (merchant_id, customer_id, meter_id, self.cycle_start)
         counter = self.state.counters.get(key)
         if counter is None:
             counter = TierCounter(*key, units=0)
@@ -104,6 +111,12 @@ class Batch:
         """Note that a counter is to be written."""
         key = (counter.merchant_id, counter.customer_id, counter.meter_id, counter.cycle_start)
         self.changes.counters[key] = counter
+
+    @staticmethod
+    def require_roles(roles: tuple[Role, ...]) -> None:
+        """Refuse parts that share a role: legs are told apart by it."""
+        if len(roles) > 1 and len(set(roles)) < len(roles):
+            raise invalid("parts", "must have each role once")
 
     @staticmethod
     def require_same(seen: str, given: str, request_id: str) -> None:

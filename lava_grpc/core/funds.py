@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from lava_grpc.core.account import Account, Grant
 from lava_grpc.core.errors import InvariantBroken
 from lava_grpc.core.hold import Leg, Role
-from lava_grpc.core.money import AMOUNT_MAX, Amount, too_large
-from lava_grpc.core.state import BREAKAGE, PROVIDERS, REVENUE, Entry, EntryKind
+from lava_grpc.core.money import AMOUNT_MAX, Amount
+from lava_grpc.core.state import BREAKAGE, BUDGETS, PROVIDERS, REVENUE, Entry, EntryKind
+from lava_grpc.core.time import Instant
 
 if TYPE_CHECKING:
     from lava_grpc.core.batch import Batch
@@ -16,48 +17,63 @@ if TYPE_CHECKING:
 _OTHER_SIDE = {
     Role.CHARGE: (REVENUE, EntryKind.CHARGE),
     Role.COST: (PROVIDERS, EntryKind.COST),
+    Role.BUDGET: (BUDGETS, EntryKind.BUDGET),
 }
+
+
+def take(
+    account: Account, amount: Amount, meter_id: str | None, now: Instant
+) -> list[tuple[Grant | None, Amount]]:
+    """Hold `amount`: out of eligible grants in burn order, then out of the credit limit.
+
+    Returns what came from where. The caller has made sure that it is available.
+    """
+    taken: list[tuple[Grant | None, Amount]] = []
+    left = amount
+    for grant in account.grants:
+        if left <= 0:
+            break
+        if grant.remaining <= 0 or not grant.eligible(meter_id, now):
+            continue
+        piece = min(grant.remaining, left)
+        grant.remaining -= piece
+        grant.held += piece
+        left -= piece
+        taken.append((grant, piece))
+    if left > 0:
+        taken.append((None, left))
+    account.held += amount
+    return taken
 
 
 def reserve(
     batch: Batch, account: Account, role: Role, amount: Amount, meter_id: str | None
 ) -> list[Leg]:
-    """Take `amount` out of eligible grants in burn order, then out of the credit limit.
-
-    The caller has made sure that it is available.
-    """
+    """As `take`, for the books: returns a hold's legs."""
+    if amount <= 0:
+        return []
     legs: list[Leg] = []
-    left = amount
-    for grant in account.grants:
-        if left <= 0:
-            break
-        if grant.remaining <= 0 or not grant.eligible(meter_id, batch.now):
-            continue
-        taken = min(grant.remaining, left)
-        grant.remaining -= taken
-        grant.held += taken
-        left -= taken
-        legs.append(Leg(account.account_id, role, grant.grant_id, taken))
-        batch.touch(account, grant)
-    if left > 0:
-        legs.append(Leg(account.account_id, role, None, left))
-    if account.held + amount > AMOUNT_MAX:
-        raise InvariantBroken(f"account {account.account_id} would hold more than 64 bits")
-    account.held += amount
     batch.touch(account)
+    for grant, piece in take(account, amount, meter_id, batch.now):
+        legs.append(Leg(account.account_id, role, grant.grant_id if grant else None, piece))
+        if grant is not None:
+            batch.touch_grant(grant)
     return legs
 
 
 def give_back(batch: Batch, account: Account, leg: Leg, amount: Amount) -> None:
-    """Return `amount` of a leg; what belonged to a grant whose time is up expires at once."""
+    """Return `amount` of a leg; what belonged to a grant whose time is up expires at once.
+
+    The caller covers overage when all is given back.
+    """
     account.held -= amount
+    batch.touch(account)
     if leg.grant_id is None:
-        batch.touch(account)
         return
     grant = batch.grant(account.merchant_id, leg.grant_id)
     grant.held -= amount
     grant.remaining += amount
-    batch.touch(account, grant)
+    batch.touch_grant(grant)
     if grant.overdue(batch.now):
         _expire(batch, account, grant)
 
@@ -74,12 +90,12 @@ def spend_leg(
     """Charge `amount` of a leg."""
     account.held -= amount
     account.balance -= amount
-    grant = None
+    batch.touch(account)
     if leg.grant_id is not None:
         grant = batch.grant(account.merchant_id, leg.grant_id)
         grant.held -= amount
         grant.burned += amount
-    batch.touch(account, grant)
+        batch.touch_grant(grant)
     _book(batch, account, leg.role, amount, leg.grant_id, request_id, hold_id)
 
 
@@ -95,30 +111,29 @@ def spend_free(
 ) -> bool:
     """Charge `amount` that no hold covers: eligible grants in burn order, then overage.
 
-    Returns whether that took the account past its credit limit.
+    Returns whether that took the account past its limit. The caller has made
+    sure that 64 bits hold what it comes to.
     """
+    batch.touch(account)
     left = amount
     for grant in account.grants:
         if left <= 0:
             break
         if grant.remaining <= 0 or not grant.eligible(meter_id, batch.now):
             continue
-        taken = min(grant.remaining, left)
-        grant.remaining -= taken
-        grant.burned += taken
-        account.balance -= taken
-        left -= taken
-        batch.touch(account, grant)
-        _book(batch, account, role, taken, grant.grant_id, request_id, hold_id)
-    if left <= 0:
-        return False
-    if account.balance - left < -AMOUNT_MAX:
-        raise too_large("charge")
-    account.balance -= left
-    batch.touch(account)
-    _book(batch, account, role, left, None, request_id, hold_id)
-    free = account.free_credit()
-    return free is not None and free < 0
+        piece = min(grant.remaining, left)
+        grant.remaining -= piece
+        grant.burned += piece
+        left -= piece
+        batch.touch_grant(grant)
+        _book(batch, account, role, piece, grant.grant_id, request_id, hold_id)
+    if left > 0:
+        _book(batch, account, role, left, None, request_id, hold_id)
+    account.balance -= amount
+    if account.credit_taken() > AMOUNT_MAX:
+        raise InvariantBroken(f"account {account.account_id} would owe more than 64 bits hold")
+    available = account.available(meter_id, batch.now)
+    return available is not None and available < 0
 
 
 def expire_overdue_grants(batch: Batch, account: Account) -> None:
@@ -128,24 +143,26 @@ def expire_overdue_grants(batch: Batch, account: Account) -> None:
             _expire(batch, account, grant)
 
 
-def cover_overage(batch: Batch, account: Account, grant: Grant, owed: Amount) -> None:
-    """Let a new grant pay for what was used before it came."""
-    paid = min(owed, grant.remaining)
-    grant.remaining -= paid
-    grant.burned += paid
-    batch.changes.entries.append(
-        Entry(
-            account.merchant_id,
-            account.account_id,
-            account.account_id,
-            paid,
-            EntryKind.COVER,
-            None,
-            None,
-            grant.grant_id,
-            batch.now,
-        )
-    )
+def cover_overage(batch: Batch, account: Account) -> None:
+    """Let free credit pay for what was used before it came, or while holds had it.
+
+    A restricted grant does not: what was used may be another meter's.
+    """
+    owed = account.overage()
+    if owed <= 0:
+        return
+    for grant in account.grants:
+        if owed <= 0:
+            return
+        if grant.remaining <= 0 or not grant.eligible(None, batch.now):
+            continue
+        paid = min(owed, grant.remaining)
+        grant.remaining -= paid
+        grant.burned += paid
+        owed -= paid
+        batch.touch(account)
+        batch.touch_grant(grant)
+        _enter(batch, account, account.account_id, paid, EntryKind.COVER, grant.grant_id)
 
 
 def _expire(batch: Batch, account: Account, grant: Grant) -> None:
@@ -153,20 +170,9 @@ def _expire(batch: Batch, account: Account, grant: Grant) -> None:
     grant.remaining = 0
     grant.expired += amount
     account.balance -= amount
-    batch.touch(account, grant)
-    batch.changes.entries.append(
-        Entry(
-            account.merchant_id,
-            account.account_id,
-            BREAKAGE,
-            amount,
-            EntryKind.EXPIRY,
-            None,
-            None,
-            grant.grant_id,
-            batch.now,
-        )
-    )
+    batch.touch(account)
+    batch.touch_grant(grant)
+    _enter(batch, account, BREAKAGE, amount, EntryKind.EXPIRY, grant.grant_id)
 
 
 def _book(
@@ -179,11 +185,24 @@ def _book(
     hold_id: str | None,
 ) -> None:
     other, kind = _OTHER_SIDE[role]
+    _enter(batch, account, other, amount, kind, grant_id, request_id, hold_id)
+
+
+def _enter(
+    batch: Batch,
+    account: Account,
+    credit: str,
+    amount: Amount,
+    kind: EntryKind,
+    grant_id: str | None,
+    request_id: str | None = None,
+    hold_id: str | None = None,
+) -> None:
     batch.changes.entries.append(
         Entry(
             account.merchant_id,
             account.account_id,
-            other,
+            credit,
             amount,
             kind,
             request_id,

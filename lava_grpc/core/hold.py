@@ -74,6 +74,24 @@ class Hold:
     ended_at: Instant | None
     fingerprint: str
 
+    def copy(self) -> Hold:
+        """The hold as it now is. Spelled out: `dataclasses.replace` takes four times as long."""
+        return Hold(
+            self.merchant_id,
+            self.hold_id,
+            self.request_id,
+            self.kind,
+            self.state,
+            self.account_ids,
+            self.roles,
+            self.legs,
+            self.facts,
+            self.created_at,
+            self.expires_at,
+            self.ended_at,
+            self.fingerprint,
+        )
+
     def held_by(self, role: Role) -> Amount:
         """How much it took from the account with this role."""
         return sum(leg.amount for leg in self.legs if leg.role is role)

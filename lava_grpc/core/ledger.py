@@ -29,7 +29,7 @@ from lava_grpc.core.commands import (
     Settled,
     Touched,
 )
-from lava_grpc.core.errors import Refusal
+from lava_grpc.core.errors import Refusal, invalid
 from lava_grpc.core.money import AMOUNT_MAX, too_large
 from lava_grpc.core.state import ISSUANCE, Changes, Entry, EntryKind, LedgerState
 from lava_grpc.core.time import Instant
@@ -85,12 +85,15 @@ def _add_grant(batch: Batch, command: AddGrant) -> Granted:
     if seen is not None:
         batch.require_same(seen.fingerprint, command.fingerprint, command.request_id)
         return Granted(replace(seen), replayed=True)
+    if command.amount <= 0:
+        raise invalid("amount", "must be more than zero")
+    if command.expires_at is not None and command.expires_at <= batch.now:
+        raise invalid("expires_at", "must lie in the future")
     account = batch.open_account(command.merchant_id, command.account_id)
     # What was granted in all must stay within 64 bits, or a later release could not be booked.
     granted = sum(g.remaining + g.held for g in account.grants)
-    if max(account.balance, granted) + command.amount > AMOUNT_MAX:
+    if granted + command.amount > AMOUNT_MAX:
         raise too_large("amount")
-    owed = account.overage()
     grant = Grant(
         merchant_id=command.merchant_id,
         account_id=command.account_id,
@@ -111,7 +114,7 @@ def _add_grant(batch: Batch, command: AddGrant) -> Granted:
     account.balance += command.amount
     account.insert_grant(grant)
     batch.add_grant(grant)
-    batch.changes.accounts[(account.merchant_id, account.account_id)] = account
+    batch.touch(account)
     batch.changes.entries.append(
         Entry(
             command.merchant_id,
@@ -125,6 +128,5 @@ def _add_grant(batch: Batch, command: AddGrant) -> Granted:
             batch.now,
         )
     )
-    if owed > 0 and grant.meter_ids is None:
-        funds.cover_overage(batch, account, grant, owed)
+    funds.cover_overage(batch, account)
     return Granted(replace(grant))

@@ -15,7 +15,7 @@ Amount: TypeAlias = int
 """An amount of money in whole units of 10^-10 (`SCALE` of them make 1.00)."""
 
 PLACES = 10
-SCALE = 10**PLACES
+SCALE: int = 10**PLACES
 AMOUNT_MAX: Amount = 2**63 - 1
 AMOUNT_MIN: Amount = -AMOUNT_MAX
 
@@ -67,6 +67,13 @@ def check_amount(value: int, field: str) -> Amount:
     """`value`, or a refusal naming `field` if 64 bits cannot hold it."""
     if not fits(value):
         raise too_large(field)
+    return value
+
+
+def check_not_negative(value: int, field: str) -> Amount:
+    """`value`, or a refusal naming `field` if it is below zero."""
+    if value < 0:
+        raise invalid(field, "must not be negative")
     return value
 
 

@@ -151,17 +151,14 @@ def price_upper_bound(
     Other calls may advance the counter before this one settles, and a new cycle
     may reset it, so the dearest tier that can still be reached prices it all.
     """
-    units = meter.units(usage)
-    reachable = meter.tiers
-    if not cycle_may_end:
-        unit = _UNIT[meter.tier_type]
-        current = max(i for i, tier in enumerate(meter.tiers) if tier.start * unit <= counted)
-        reachable = meter.tiers[current:]
-    rate = max(tier.rate for tier in reachable)
+    reachable = meter.tiers if cycle_may_end else _tiers_from(meter, counted)
+    rate = max([tier.rate for tier in reachable])
     if meter.rate_type is RateType.PERCENTAGE:
         bound = divide_up(cost * rate, SCALE)
     else:
-        bound = divide_up(rate * units, _PER[meter.tier_type])
+        bound = divide_up(rate * meter.units(usage), _PER[meter.tier_type])
+    if bound == 0:
+        return 0
     # Each further line of the real charge may round up by half a unit.
     return check_amount(bound + len(reachable) - 1, "amount")
 
@@ -183,6 +180,15 @@ def units_affordable(meter: Meter, *, amount: Amount, counted: int, units_max: i
 def display_units(tier_type: TierType, units: int) -> int:
     """Counter units in the tier type's own unit, rounded down."""
     return units // _UNIT[tier_type]
+
+
+def _tiers_from(meter: Meter, counted: int) -> tuple[Tier, ...]:
+    """The tier that `counted` units have reached, and those after it."""
+    unit = _UNIT[meter.tier_type]
+    current = len(meter.tiers) - 1
+    while current > 0 and meter.tiers[current].start * unit > counted:
+        current -= 1
+    return meter.tiers[current:]
 
 
 def _slices(meter: Meter, counted: int, units: int) -> list[tuple[Tier, int]]:

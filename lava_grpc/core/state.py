@@ -24,6 +24,7 @@ class EntryKind(StrEnum):
     COST = "cost"
     EXPIRY = "expiry"
     COVER = "cover"
+    BUDGET = "budget"
 
 
 # The other side of entries. Their balances are sums over entries and never kept
@@ -31,6 +32,7 @@ class EntryKind(StrEnum):
 ISSUANCE = "issuance"
 REVENUE = "revenue"
 PROVIDERS = "providers"
+BUDGETS = "budgets"
 BREAKAGE = "breakage"
 
 

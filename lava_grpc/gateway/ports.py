@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from lava_grpc.core.account import Account, Grant
+from lava_grpc.core.books import RecordFilter, StoredEntry, VerifyReport
 from lava_grpc.core.commands import Command
 from lava_grpc.core.hold import Hold, HoldState
 from lava_grpc.core.ledger import Outcome
+from lava_grpc.core.money import Amount
 from lava_grpc.core.page import Page, Slice
 from lava_grpc.core.request_record import RequestRecord
 from lava_grpc.core.resources import Customer, Merchant, NamedMeter, SecretKey
-from lava_grpc.core.state import Entry
 from lava_grpc.core.time import Instant
 
 
@@ -37,8 +37,11 @@ class Resources(Protocol):
     a meter is named, its slug does.
     """
 
-    async def add_merchant(self, merchant: Merchant) -> None:
-        """Store a merchant and open its wallet: an account with the merchant's own id."""
+    async def add_merchant(self, merchant: Merchant, *, wallet_limit: Amount | None = 0) -> None:
+        """Store a merchant and open its wallet: an account with the merchant's own id.
+
+        `wallet_limit` is how far the wallet may go past its credit, None for unlimited.
+        """
         ...
 
     async def merchant(self, merchant_id: str) -> Merchant | None:
@@ -113,43 +116,6 @@ class Resources(Protocol):
     async def delete_meter(self, merchant_id: str, ident: str, at: Instant) -> str | None:
         """Delete a meter; its id, None where there is none."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class RecordFilter:
-    """Which records: of a customer, of a meter, with all of these labels."""
-
-    customer_id: str | None = None
-    meter_id: str | None = None
-    metadata: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEntry:
-    """An entry with its id."""
-
-    entry_id: str
-    entry: Entry
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A row that breaks a rule: see `lava.v1.VerifyFinding`."""
-
-    rule: str
-    kind: str
-    ident: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """What a check of the books found; `findings` is bounded."""
-
-    findings: Sequence[Finding]
-    accounts_checked: int
-    entries_checked: int
-    holds_checked: int
 
 
 class Books(Protocol):

@@ -41,7 +41,8 @@ class ReachableHook(Protocol):
         ...
 
 
-def _ignore(*, reachable: bool) -> None:
+def ignore(*, reachable: bool) -> None:
+    """The hook of who does not care."""
     del reachable
 
 
@@ -75,7 +76,7 @@ class GroupCommit:
         bounds: QueueBounds = QueueBounds(),
         *,
         on_broken: Callable[[], None] = lambda: None,
-        on_reachable: ReachableHook = _ignore,
+        on_reachable: ReachableHook = ignore,
     ) -> None:
         self._store = store
         self._writer = database.writer

@@ -10,11 +10,11 @@ import structlog
 from sqlalchemy import Connection, select
 
 from lava_grpc.core.commands import Expire, ExpireGrants
-from lava_grpc.core.errors import Refusal
+from lava_grpc.core.errors import Reason, Refusal
 from lava_grpc.core.time import Clock
 from lava_grpc.store import schema
 from lava_grpc.store.database import Database
-from lava_grpc.store.group_commit import GroupCommit
+from lava_grpc.store.group_commit import GroupCommit, ReachableHook, ignore
 from lava_grpc.store.ledger_store import expire_of, overdue_holds
 
 _log = structlog.get_logger(__name__)
@@ -39,12 +39,14 @@ class Sweeper:
         *,
         charge_abandoned: bool = False,
         pause_seconds: float = SWEEP_SECONDS,
+        on_reachable: ReachableHook = ignore,
     ) -> None:
         self._database = database
         self._ledger = ledger
         self._clock = clock
         self._charge_abandoned = charge_abandoned
         self._pause_seconds = pause_seconds
+        self._on_reachable = on_reachable
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -71,7 +73,10 @@ class Sweeper:
             found = 0
             try:
                 found = await self.sweep()
+                self._on_reachable(reachable=True)
             except Refusal as refusal:
+                if refusal.reason is Reason.STORE_UNAVAILABLE:
+                    self._on_reachable(reachable=False)
                 _log.warning("sweep put off", reason=refusal.reason.value)
             except Exception:  # noqa: BLE001 - the next sweep may fare better
                 _log.exception("sweep failed")

@@ -1,0 +1,1 @@
+"""What both edges share: messages, credentials, the table of refusals, the dispatcher."""

@@ -1,0 +1,128 @@
+"""Calls an RPC by name: who is calling, until when, which handler, and what is said of errors.
+
+Both edges come through here, so what must hold on both is here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+import structlog
+from google.protobuf.message import Message
+from lava.v1 import gateway_service_pb2 as pb
+
+from lava_grpc.api.auth import Authenticator
+from lava_grpc.api.messages.forward import from_part, to_forward
+from lava_grpc.core.errors import InvariantBroken, Reason, Refusal
+from lava_grpc.gateway.forward_call import ForwardCall, ForwardHead, ForwardSummary
+from lava_grpc.gateway.principal import Principal
+
+Handler: TypeAlias = Callable[[Any, Principal, float | None], Awaitable[Message]]
+"""Takes the RPC's request, the caller, and a deadline on the event loop's clock."""
+
+Handlers: TypeAlias = Mapping[str, Handler]
+"""By full method name: `lava.v1.MeterService/CreateMeter`."""
+
+FORWARD = "lava.v1.GatewayService/Forward"
+
+_log = structlog.get_logger(__name__)
+
+
+class Forward(Protocol):
+    """The use case behind Forward."""
+
+    def __call__(
+        self, principal: Principal, call: ForwardCall
+    ) -> AsyncIterator[ForwardHead | bytes | ForwardSummary]:
+        """A head, the body as it arrives, a summary."""
+
+
+class LocalDispatcher:
+    """Calls handlers in this process."""
+
+    def __init__(self, authenticator: Authenticator, handlers: Handlers, forward: Forward) -> None:
+        self._authenticator = authenticator
+        self._handlers = handlers
+        self._forward = forward
+        self._closing: set[asyncio.Future[None]] = set()
+
+    async def unary(
+        self, method: str, request: Message, *, credential: str, timeout_seconds: float | None
+    ) -> Message:
+        """The answer of `method`; raises a Refusal, and nothing else, for every no.
+
+        The time-out bounds when work may begin. What has begun is seen to its
+        end, since a commit cannot be taken back.
+        """
+        handler = self._handlers.get(method)
+        if handler is None:
+            raise Refusal(Reason.NOT_IMPLEMENTED, f"{method} is not implemented")
+        deadline = None
+        if timeout_seconds is not None:
+            if timeout_seconds <= 0:
+                raise Refusal(Reason.DEADLINE_EXCEEDED, "the deadline passed before the call began")
+            deadline = asyncio.get_running_loop().time() + timeout_seconds
+        try:
+            principal = self._authenticator.remembered(credential)
+            if principal is None:
+                principal = await self._authenticator(credential)
+            return await handler(request, principal, deadline)
+        except Refusal as refusal:
+            raise _told(method, refusal) from None
+        except Exception as error:  # noqa: BLE001 - told to the log; the caller gets no detail
+            raise _defect(method, error) from None
+
+    async def forward(
+        self, request: pb.ForwardRequest, *, credential: str
+    ) -> AsyncIterator[pb.ForwardResponse]:
+        """A head, chunks, a summary; raises a Refusal, and nothing else, for every no.
+
+        Closing the iterator, or cancelling who waits for it, tells the use case
+        that the client has gone; that it has heard is not cancelled.
+        """
+        try:
+            principal = await self._authenticator(credential)
+            parts = self._forward(principal, to_forward(request))
+            try:
+                async for part in parts:
+                    yield from_part(part)
+            finally:
+                await self._close(parts)
+        except Refusal as refusal:
+            raise _told(FORWARD, refusal) from None
+        except Exception as error:  # noqa: BLE001 - told to the log; the caller gets no detail
+            raise _defect(FORWARD, error) from None
+
+    async def _close(self, parts: AsyncIterator[object]) -> None:
+        """Close the iterator where it has a way to be; nothing cancels that."""
+        close = getattr(parts, "aclose", None)
+        if close is None:
+            return
+        closing = asyncio.ensure_future(close())
+        # Held here, since the loop alone does not keep a task from being collected.
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        await asyncio.shield(closing)
+
+
+def _told(method: str, refusal: Refusal) -> Refusal:
+    """The refusal; one that tells of a defect goes to the log too."""
+    if refusal.reason is Reason.INTERNAL:
+        _log.error("internal_error", method=method, detail=refusal.message)
+    return refusal
+
+
+def _defect(method: str, error: Exception) -> Refusal:
+    """Log a defect: where it is, and not what it says, which may hold a secret."""
+    _log.error(
+        "internal_error",
+        method=method,
+        error=type(error).__name__,
+        # Our own words about our own rules name ids and amounts.
+        detail=str(error) if isinstance(error, InvariantBroken) else None,
+        where="".join(traceback.format_tb(error.__traceback__)),
+    )
+    return Refusal(Reason.INTERNAL, "internal error")

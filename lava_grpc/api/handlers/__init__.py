@@ -1,0 +1,1 @@
+"""What each RPC does: request to core, the use case, core to response."""

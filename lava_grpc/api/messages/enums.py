@@ -1,0 +1,104 @@
+"""Enum values of the protos and of the core."""
+
+from __future__ import annotations
+
+from enum import Enum
+from types import MappingProxyType
+from typing import TypeVar
+
+from lava.v1 import credit_pb2, ledger_service_pb2, meter_pb2, request_record_pb2, reservation_pb2
+
+from lava_grpc.core.account import GrantSource
+from lava_grpc.core.errors import invalid
+from lava_grpc.core.hold import HoldState
+from lava_grpc.core.pricing import Basis, RateType, TierType
+from lava_grpc.core.request_record import Flag, RequestStatus
+from lava_grpc.core.state import EntryKind
+
+E = TypeVar("E", bound=Enum)
+N = TypeVar("N", bound=int)
+
+RATE_TYPES = MappingProxyType(
+    {
+        RateType.FIXED: meter_pb2.RATE_TYPE_FIXED,
+        RateType.PERCENTAGE: meter_pb2.RATE_TYPE_PERCENTAGE,
+    }
+)
+TIER_TYPES = MappingProxyType(
+    {
+        TierType.TOKENS_1M: meter_pb2.TIER_TYPE_TOKENS_1M,
+        TierType.CHARACTERS_1M: meter_pb2.TIER_TYPE_CHARACTERS_1M,
+        TierType.MINUTES: meter_pb2.TIER_TYPE_MINUTES,
+        TierType.REQUESTS: meter_pb2.TIER_TYPE_REQUESTS,
+        TierType.SECONDS: meter_pb2.TIER_TYPE_SECONDS,
+    }
+)
+BASES = MappingProxyType(
+    {
+        Basis.BOTH: meter_pb2.METER_BASIS_BOTH,
+        Basis.INPUT: meter_pb2.METER_BASIS_INPUT,
+        Basis.OUTPUT: meter_pb2.METER_BASIS_OUTPUT,
+    }
+)
+GRANT_SOURCES = MappingProxyType(
+    {
+        GrantSource.PLAN_CYCLE: credit_pb2.GRANT_SOURCE_PLAN_CYCLE,
+        GrantSource.BUNDLE: credit_pb2.GRANT_SOURCE_BUNDLE,
+        GrantSource.TOP_UP: credit_pb2.GRANT_SOURCE_TOP_UP,
+        GrantSource.PROMOTION: credit_pb2.GRANT_SOURCE_PROMOTION,
+        GrantSource.ADJUSTMENT: credit_pb2.GRANT_SOURCE_ADJUSTMENT,
+    }
+)
+HOLD_STATES = MappingProxyType(
+    {
+        HoldState.ACTIVE: reservation_pb2.RESERVATION_STATE_ACTIVE,
+        HoldState.SETTLED: reservation_pb2.RESERVATION_STATE_SETTLED,
+        HoldState.RELEASED: reservation_pb2.RESERVATION_STATE_RELEASED,
+        HoldState.EXPIRED: reservation_pb2.RESERVATION_STATE_EXPIRED,
+    }
+)
+REQUEST_STATUSES = MappingProxyType(
+    {
+        RequestStatus.PENDING: request_record_pb2.REQUEST_STATUS_PENDING,
+        RequestStatus.COMPLETED: request_record_pb2.REQUEST_STATUS_COMPLETED,
+        RequestStatus.ERROR: request_record_pb2.REQUEST_STATUS_ERROR,
+    }
+)
+FLAGS = MappingProxyType(
+    {
+        Flag.OVERRUN: request_record_pb2.REQUEST_FLAG_OVERRUN,
+        Flag.LATE: request_record_pb2.REQUEST_FLAG_LATE,
+        Flag.OVERDRAWN: request_record_pb2.REQUEST_FLAG_OVERDRAWN,
+        Flag.ESTIMATED: request_record_pb2.REQUEST_FLAG_ESTIMATED,
+        Flag.ABANDONED: request_record_pb2.REQUEST_FLAG_ABANDONED,
+        Flag.UNPRICED: request_record_pb2.REQUEST_FLAG_UNPRICED,
+    }
+)
+KEY_TYPES = MappingProxyType(
+    {
+        "managed": request_record_pb2.PROVIDER_KEY_TYPE_MANAGED,
+        "unmanaged": request_record_pb2.PROVIDER_KEY_TYPE_UNMANAGED,
+        "stored": request_record_pb2.PROVIDER_KEY_TYPE_STORED,
+    }
+)
+ENTRY_KINDS = MappingProxyType(
+    {
+        EntryKind.GRANT: ledger_service_pb2.ENTRY_KIND_GRANT,
+        EntryKind.CHARGE: ledger_service_pb2.ENTRY_KIND_CHARGE,
+        EntryKind.COST: ledger_service_pb2.ENTRY_KIND_COST,
+        EntryKind.EXPIRY: ledger_service_pb2.ENTRY_KIND_EXPIRY,
+        EntryKind.COVER: ledger_service_pb2.ENTRY_KIND_COVER,
+        # Spend keys have no API yet: nothing writes such an entry.
+        EntryKind.BUDGET: ledger_service_pb2.ENTRY_KIND_UNSPECIFIED,
+    }
+)
+
+
+def read_enum(values: MappingProxyType[E, N], number: int, field: str) -> E | None:
+    """The core's value; None where none is given, a refusal naming `field` for an unknown one."""
+    if number == 0:
+        return None
+    for value, known in values.items():
+        if known == number:
+            return value
+    raise invalid(field, "has a value that is not known")

@@ -1,0 +1,39 @@
+"""Pages as lists ask for them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from lava.v1 import (
+    credit_service_pb2,
+    customer_service_pb2,
+    gateway_service_pb2,
+    ledger_service_pb2,
+    meter_service_pb2,
+    request_service_pb2,
+    secret_key_service_pb2,
+)
+
+from lava_grpc.core.page import Page, Slice, check_limit
+from lava_grpc.gateway.checks import check_text
+
+ListRequest: TypeAlias = (
+    credit_service_pb2.ListCreditGrantsRequest
+    | customer_service_pb2.ListCustomersRequest
+    | gateway_service_pb2.ListReservationsRequest
+    | ledger_service_pb2.ListEntriesRequest
+    | meter_service_pb2.ListMetersRequest
+    | request_service_pb2.ListRequestsRequest
+    | secret_key_service_pb2.ListSecretKeysRequest
+)
+
+
+def to_page(request: ListRequest) -> Page:
+    """Which page; refuses `cursor` and `limit` out of range."""
+    cursor = check_text(request.cursor, "cursor") if request.cursor else None
+    return Page(cursor, check_limit(request.limit if request.HasField("limit") else None))
+
+
+def has_more(page: Slice[Any]) -> bool:
+    """Whether there are more items after this page."""
+    return page.next_cursor is not None

@@ -1,0 +1,27 @@
+"""Parts that a server and the operator's commands have in common."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from lava_grpc import config
+from lava_grpc.store import migrations
+from lava_grpc.store.database import Database
+
+
+def open_database(settings: config.Settings) -> Database:
+    """The database that the settings name; raises ConfigError for one that cannot be used."""
+    try:
+        return Database(settings.database_url, connections_max=settings.database_connections_max)
+    except ValueError as error:
+        raise config.ConfigError(f"LAVA_DATABASE_URL: {error}") from None
+
+
+def migrate(settings: config.Settings) -> None:
+    """Bring the database to the newest schema; raises ConfigError where it cannot be reached."""
+    try:
+        migrations.upgrade(settings.database_url)
+    except SQLAlchemyError as error:
+        # The driver's own words name no password.
+        cause = getattr(error, "orig", None) or error
+        raise config.ConfigError(f"LAVA_DATABASE_URL: {cause}") from None

@@ -1,0 +1,176 @@
+"""Placing a hold before a call that the caller makes itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from lava_grpc.core.commands import Held, HoldPart, PlaceHold
+from lava_grpc.core.errors import invalid
+from lava_grpc.core.hold import CallFacts, HoldKind, Role
+from lava_grpc.core.ids import IdSource
+from lava_grpc.core.money import parse_amount
+from lava_grpc.core.pricing import Meter
+from lava_grpc.core.time import Clock
+from lava_grpc.core.usage import Usage
+from lava_grpc.gateway.checks import fingerprint
+from lava_grpc.gateway.directory import Directory
+from lava_grpc.gateway.estimates import Estimator
+from lava_grpc.gateway.ports import Ledger
+from lava_grpc.gateway.principal import Principal
+from lava_grpc.gateway.recent import RecentHolds
+
+TTL_SECONDS_DEFAULT = 120
+TTL_SECONDS_MAX = 86_400
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCallSpec:
+    """A call that will be made to a provider, to be estimated."""
+
+    provider: str
+    model: str | None
+    body: bytes
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizeCall:
+    """What Authorize is asked for; exactly one of `amount`, `usage`, `provider_call`."""
+
+    request_id: str | None = None
+    customer_id: str | None = None
+    meter: str | None = None
+    amount: str | None = None
+    usage: Usage | None = None
+    provider_call: ProviderCallSpec | None = None
+    ttl_seconds: int | None = None
+    allow_partial: bool = False
+    dry_run: bool = False
+    metadata: Labels = ()
+
+
+class Authorizer:
+    """Authorize: a hold by amount, by expected usage, or by a provider call."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        directory: Directory,
+        estimator: Estimator,
+        recent: RecentHolds,
+        *,
+        clock: Clock,
+        ids: IdSource,
+    ) -> None:
+        self._ledger = ledger
+        self._directory = directory
+        self._estimator = estimator
+        self._recent = recent
+        self._clock = clock
+        self._ids = ids
+
+    async def __call__(
+        self, principal: Principal, call: AuthorizeCall, *, deadline: float | None = None
+    ) -> Held:
+        """Hold durably, or refuse and change nothing."""
+        merchant_id = principal.merchant_id
+        ttl_seconds = check_ttl(call.ttl_seconds)
+        customer = call.customer_id or principal.customer_id
+        customer_id = await self._directory.customer_id(merchant_id, customer) if customer else None
+        named = call.meter or principal.meter_slug
+        meter = await self._directory.meter(merchant_id, named) if named else None
+        part = HoldPart(
+            customer_id or merchant_id,
+            # With neither, the merchant's own wallet pays what the operation costs.
+            Role.CHARGE if customer_id or meter else Role.COST,
+            meter=meter,
+            meter_id=meter.meter_id if meter else None,
+        )
+        facts = CallFacts(customer_id=customer_id, meter_id=part.meter_id, metadata=call.metadata)
+        part, facts = self._sized(call, part, facts, meter)
+        now = self._clock.now()
+        held = await self._ledger.submit(
+            PlaceHold(
+                merchant_id=merchant_id,
+                request_id=call.request_id or f"req_{principal.prefix}{self._ids.ulid(now)}",
+                hold_id=f"res_{principal.prefix}{self._ids.ulid(now)}",
+                fingerprint=_fingerprint(call, customer_id, part.meter_id),
+                kind=HoldKind.AUTHORIZE,
+                parts=(part,),
+                facts=facts,
+                ttl_seconds=ttl_seconds,
+                allow_partial=call.allow_partial,
+                scale_output=call.provider_call is not None,
+                dry_run=call.dry_run,
+            ),
+            deadline=deadline,
+        )
+        if not isinstance(held, Held):
+            raise TypeError(held)
+        if not call.dry_run:
+            self._recent.remember(held.hold)
+        return held
+
+    def _sized(
+        self, call: AuthorizeCall, part: HoldPart, facts: CallFacts, meter: Meter | None
+    ) -> tuple[HoldPart, CallFacts]:
+        """The part with what it shall hold, and the facts with what is known of the call."""
+        if call.amount is not None:
+            amount = parse_amount(call.amount, "amount")
+            if amount == 0:
+                raise invalid("amount", "must be positive")
+            return replace(part, amount=amount, meter=None), facts
+        if call.usage is not None:
+            if meter is None:
+                raise invalid("meter_slug", "is required with expected usage, to price it")
+            return replace(part, usage=call.usage), facts
+        spec = call.provider_call
+        if spec is None:
+            raise invalid("estimate", "is required: one of amount, usage, provider_call")
+        if meter is None and part.account_id == facts.customer_id:
+            raise invalid("meter_slug", "is required with a customer, to price the call")
+        estimated = self._estimator.of_spec(
+            provider=spec.provider, model=spec.model, body=spec.body, path=spec.path
+        )
+        facts = replace(
+            facts,
+            provider=estimated.call.provider,
+            model=estimated.call.model,
+            endpoint=f"{estimated.call.method} {estimated.call.url}",
+        )
+        estimate = estimated.estimate
+        return (
+            replace(
+                part,
+                usage=estimate.usage,
+                cost=estimate.cost,
+                output_cost=estimate.output_cost,
+            ),
+            facts,
+        )
+
+
+def check_ttl(ttl_seconds: int | None) -> int:
+    """`ttl_seconds`, or the default where none is given; refuses one out of range."""
+    if ttl_seconds is None:
+        return TTL_SECONDS_DEFAULT
+    if not 1 <= ttl_seconds <= TTL_SECONDS_MAX:
+        raise invalid("ttl_seconds", f"must be from 1 to {TTL_SECONDS_MAX}")
+    return ttl_seconds
+
+
+def _fingerprint(call: AuthorizeCall, customer_id: str | None, meter_id: str | None) -> str:
+    spec = call.provider_call
+    return fingerprint(
+        "authorize",
+        customer_id,
+        meter_id,
+        call.amount,
+        call.usage,
+        None if spec is None else (spec.provider, spec.model, spec.path, spec.body),
+        call.ttl_seconds,
+        call.allow_partial,
+        call.metadata,
+    )

@@ -1,0 +1,289 @@
+"""The end of a forwarded call: settled or released, whatever became of the client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import structlog
+
+from lava_grpc.core.commands import Command, Extend, HoldIs, Release, Settle, Settled
+from lava_grpc.core.errors import Reason, Refusal
+from lava_grpc.core.hold import Hold
+from lava_grpc.core.ledger import Outcome
+from lava_grpc.core.request_record import Flag
+from lava_grpc.core.time import Clock
+from lava_grpc.core.usage import NOTHING
+from lava_grpc.gateway.forward_call import ForwardSummary, Measurement
+from lava_grpc.gateway.forward_plan import ForwardPlan
+from lava_grpc.gateway.ports import Ledger
+from lava_grpc.gateway.upstream import UpstreamAnswer
+from lava_grpc.providers.base import UsageReading, UsageTap
+from lava_grpc.providers.estimate import settle_estimate
+from lava_grpc.providers.prices import PriceBook
+from lava_grpc.providers.registry import make_tap
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+HOLD_SECONDS = 300
+"""How long a forwarded call's hold lives; a longer call extends it while it lasts."""
+
+ENCODED_CHUNK_BYTES = 2048
+"""Compressed chunks from this size on are read in a thread: they may hold much more."""
+
+LARGE_ANSWER_BYTES = 128 * 1024
+"""Answers from this size on are parsed in a thread."""
+
+SETTLE_SECONDS_MAX = 120.0
+_RETRY_SECONDS = 0.1
+_RETRY_SECONDS_MAX = 5.0
+_OK = range(200, 300)
+
+
+class GonePolicy(StrEnum):
+    """What becomes of the upstream call of a client that has gone."""
+
+    DRAIN = "drain"  # read on to the usage, for a bounded time
+    CANCEL = "cancel"  # stop it at once
+
+
+@dataclass(frozen=True, slots=True)
+class Detaching:
+    """How calls without a client are read on: for how long, and how many at once."""
+
+    policy: GonePolicy = GonePolicy.DRAIN
+    drain_seconds: float = 10.0
+    readers_max: int = 1000
+
+
+class Closing:
+    """What ends calls. Keeps hold of those that outlive their client."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        prices: PriceBook,
+        clock: Clock,
+        detaching: Detaching | None = None,
+    ) -> None:
+        self.ledger = ledger
+        self.prices = prices
+        self.clock = clock
+        self.detaching = detaching or Detaching()
+        self.detached = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def open(self, plan: ForwardPlan, hold: Hold) -> OpenCall:
+        """Begin a call whose hold was placed."""
+        return OpenCall(self, plan, hold)
+
+    def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work` to its end, whoever stops waiting for it."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or isinstance(error := task.exception(), Refusal | None):
+            return
+        _log.error("a call's task failed", error=repr(error))
+
+    async def drain(self) -> None:
+        """Wait until every call has ended."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def surely(self, command: Command) -> Outcome:
+        """Submit what must not be lost, again while the ledger is overloaded or away."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + SETTLE_SECONDS_MAX
+        pause = _RETRY_SECONDS
+        while True:
+            try:
+                return await self.ledger.submit(command)
+            except Refusal as refusal:
+                passing = refusal.reason in (Reason.OVERLOADED, Reason.STORE_UNAVAILABLE)
+                if not passing or loop.time() > give_up:
+                    # The hold then expires, and the operator finds the request ABANDONED.
+                    _log.error("a call could not be ended", reason=refusal.reason.value)
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _RETRY_SECONDS_MAX)
+
+
+class OpenCall:
+    """A call between its hold and its end."""
+
+    def __init__(self, closing: Closing, plan: ForwardPlan, hold: Hold) -> None:
+        self._closing = closing
+        self._plan = plan
+        self._hold = hold
+        self._sending: asyncio.Task[UpstreamAnswer] | None = None
+        self._answer: UpstreamAnswer | None = None
+        self._tap: UsageTap | None = None
+        self._encoded = False
+        self._bytes = 0
+        # A read of the tap that runs in a thread; there is never more than one.
+        self._reading: asyncio.Future[bytes] | None = None
+        self._ending: asyncio.Task[ForwardSummary] | None = None
+        self._extending: asyncio.TimerHandle | None = None
+        self._extend_later()
+
+    async def send(self, sending: Coroutine[Any, Any, UpstreamAnswer]) -> UpstreamAnswer:
+        """Send the call; if who waits is cancelled, it is sent all the same."""
+        self._sending = self._closing.keep(sending)
+        return self._answered(await asyncio.shield(self._sending))
+
+    async def read(self) -> bytes | None:
+        """What the client gets next, perhaps empty; None at the end of the answer."""
+        if self._answer is None or self._tap is None:
+            return None
+        chunk = await self._answer.read()
+        if chunk:
+            self._bytes += len(chunk)
+            heavy = self._encoded and len(chunk) >= ENCODED_CHUNK_BYTES
+            return await self._aside(self._tap.feed, chunk) if heavy else self._tap.feed(chunk)
+        return None
+
+    async def finish(self) -> bytes:
+        """The answer has ended: what was still held back for the client."""
+        if self._tap is None:
+            return b""
+        if self._bytes >= LARGE_ANSWER_BYTES:
+            return await self._aside(self._tap.finish)
+        return self._tap.finish()
+
+    async def end(self) -> ForwardSummary:
+        """Settle or release, once; goes on if who waits for it is cancelled."""
+        if self._ending is None:
+            self._ending = self._closing.keep(self._end())
+        return await asyncio.shield(self._ending)
+
+    def detach(self) -> None:
+        """The client has gone: let the call be read to its usage, and end it."""
+        if self._ending is None:
+            self._closing.keep(self._detached())
+
+    async def _detached(self) -> None:
+        closing = self._closing
+        rules = closing.detaching
+        drains = rules.policy is GonePolicy.DRAIN and closing.detached < rules.readers_max
+        closing.detached += 1
+        try:
+            async with asyncio.timeout(rules.drain_seconds if drains else 0):
+                await self._read_on()
+        except TimeoutError:
+            pass
+        except Refusal:
+            pass  # It broke off: what was seen counts.
+        finally:
+            closing.detached -= 1
+            await self.end()
+
+    async def _read_on(self) -> None:
+        if self._reading is not None:
+            await self._reading
+        if self._answer is None and self._sending is not None:
+            self._answered(await asyncio.shield(self._sending))
+        while await self.read() is not None:
+            pass
+        await self.finish()
+
+    def _answered(self, answer: UpstreamAnswer) -> UpstreamAnswer:
+        headers = dict(answer.headers)
+        plan = self._plan
+        self._answer = answer
+        self._tap = make_tap(plan.target.provider, plan.call, answer.status, headers)
+        self._encoded = any(name.lower() == "content-encoding" for name in headers)
+        return answer
+
+    async def _aside(self, work: Callable[..., bytes], *args: bytes) -> bytes:
+        self._reading = asyncio.ensure_future(asyncio.to_thread(work, *args))
+        # Cancelled, the thread goes on: a detached reader waits for it before it reads on.
+        result = await asyncio.shield(self._reading)
+        self._reading = None
+        return result
+
+    async def _end(self) -> ForwardSummary:
+        if self._extending is not None:
+            self._extending.cancel()
+        # A call that is out and unanswered may be billed: it is charged by estimate.
+        in_flight = self._sending is not None and not self._sending.done()
+        if in_flight and self._sending is not None:
+            self._sending.cancel()
+        elif self._answer is not None:
+            await self._answer.close()
+        reading = self._tap.reading() if self._tap is not None else UsageReading()
+        if not in_flight and self._unused(reading):
+            release = Release(self._plan.merchant_id, self._hold.hold_id, self._hold.account_ids)
+            outcome = await self._closing.surely(release)
+            hold = outcome.hold if isinstance(outcome, HoldIs) else None
+            return ForwardSummary(None, Measurement.NONE, hold)
+        command, measurement = self._settlement(reading)
+        outcome = await self._closing.surely(command)
+        if not isinstance(outcome, Settled):
+            raise TypeError(outcome)
+        return ForwardSummary(outcome.record, measurement, outcome.hold)
+
+    def _unused(self, reading: UsageReading) -> bool:
+        """Whether the provider refused or failed before it did anything that it bills."""
+        if self._answer is None or self._answer.status not in _OK:
+            return True
+        return reading.failed and not reading.stated and reading.output_bytes_seen == 0
+
+    def _settlement(self, reading: UsageReading) -> tuple[Settle, Measurement]:
+        plan = self._plan
+        flags: tuple[Flag, ...] = ()
+        usage = reading.usage
+        measurement = Measurement.PROVIDER
+        if not plan.call.billable:
+            usage = NOTHING
+        elif not reading.stated:
+            usage = settle_estimate(plan.call, reading, plan.estimate)
+            flags, measurement = (Flag.ESTIMATED,), Measurement.ESTIMATED
+        # At the prices of the hold's time, which its bound was made with.
+        cost = self._closing.prices.cost_of(
+            plan.target.provider, plan.call, replace(reading, usage=usage), self._hold.created_at
+        )
+        if not cost.priced:
+            flags = (*flags, Flag.UNPRICED)
+        settle = Settle(
+            merchant_id=plan.merchant_id,
+            request_id=plan.request_id,
+            fingerprint=plan.fingerprint,
+            parts=plan.settle_parts,
+            facts=replace(plan.facts, model=reading.model or plan.facts.model),
+            usage=usage,
+            cost=cost.total,
+            input_cost=cost.input,
+            output_cost=cost.output,
+            response_id=reading.response_id,
+            hold_id=self._hold.hold_id,
+            flags=flags,
+        )
+        return settle, measurement
+
+    def _extend_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._extending = loop.call_later(HOLD_SECONDS / 2, self._extend)
+
+    def _extend(self) -> None:
+        if self._ending is not None:
+            return
+        hold = self._hold
+        extend = Extend(hold.merchant_id, hold.hold_id, hold.account_ids, HOLD_SECONDS)
+        self._closing.keep(self._extended(extend))
+        self._extend_later()
+
+    async def _extended(self, extend: Extend) -> None:
+        # If it fails the next one is due before the hold expires.
+        with contextlib.suppress(Refusal):
+            await self._closing.ledger.submit(extend)

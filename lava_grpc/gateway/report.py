@@ -1,0 +1,190 @@
+"""Charging for usage that a caller reports: out of a hold, or after the fact."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lava_grpc.core.commands import Settle, Settled, SettlePart
+from lava_grpc.core.errors import Refusal, invalid
+from lava_grpc.core.hold import CallFacts, Role
+from lava_grpc.core.money import Amount, parse_amount
+from lava_grpc.core.pricing import Meter
+from lava_grpc.core.request_record import Flag
+from lava_grpc.core.time import Clock
+from lava_grpc.core.usage import Usage
+from lava_grpc.gateway.checks import fingerprint
+from lava_grpc.gateway.directory import Directory
+from lava_grpc.gateway.ports import Ledger
+from lava_grpc.gateway.principal import Principal
+from lava_grpc.gateway.recent import HoldFacts, RecentHolds
+from lava_grpc.providers.prices import PriceBook
+from lava_grpc.providers.registry import Registry
+
+REPORTS_MAX = 1000
+"""The most reports in one batch."""
+
+Labels = tuple[tuple[str, str], ...]
+_PLAIN = CallFacts()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an operation used. `cost` and `amount` are decimal strings."""
+
+    usage: Usage
+    request_id: str | None = None
+    customer_id: str | None = None
+    meter: str | None = None
+    metadata: Labels = ()
+    reservation_id: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    cost: str | None = None
+    endpoint: str | None = None
+    amount: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    total: Amount = 0
+    input: Amount = 0
+    output: Amount = 0
+    priced: bool = True
+
+
+class Reporter:
+    """ReportUsage: settles a hold, or bills with none. Never refused for want of credit."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        directory: Directory,
+        recent: RecentHolds,
+        *,
+        registry: Registry,
+        prices: PriceBook,
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._directory = directory
+        self._recent = recent
+        self._registry = registry
+        self._prices = prices
+        self._clock = clock
+
+    async def __call__(
+        self, principal: Principal, report: Report, *, deadline: float | None = None
+    ) -> Settled:
+        """Charge durably and once; the first answer where it was reported before."""
+        command = await self._command(principal, report)
+        settled = await self._ledger.submit(command, deadline=deadline)
+        if not isinstance(settled, Settled):
+            raise TypeError(settled)
+        return settled
+
+    async def batch(
+        self, principal: Principal, reports: Sequence[Report], *, deadline: float | None = None
+    ) -> list[Settled | Refusal]:
+        """Charge many, each on its own: a refused one does not disturb the others."""
+        if not reports:
+            raise invalid("reports", "must hold at least one report")
+        if len(reports) > REPORTS_MAX:
+            raise invalid("reports", f"must hold no more than {REPORTS_MAX}")
+
+        async def one(report: Report) -> Settled | Refusal:
+            try:
+                return await self(principal, report, deadline=deadline)
+            except Refusal as refusal:
+                return refusal
+
+        return list(await asyncio.gather(*[one(report) for report in reports]))
+
+    async def _command(self, principal: Principal, report: Report) -> Settle:
+        merchant_id = principal.merchant_id
+        hold = await self._hold(merchant_id, report)
+        request_id = report.request_id or (hold.request_id if hold else None)
+        if not request_id:
+            raise invalid("request_id", "is required")
+        facts = await self._facts(principal, report, hold)
+        named = report.meter or (None if hold else principal.meter_slug) or facts.meter_id
+        meter = await self._directory.meter(merchant_id, named) if named else None
+        facts = replace(facts, meter_id=meter.meter_id if meter else None)
+        costs = self._costs(report, facts)
+        part = _part(report, facts, meter, merchant_id)
+        return Settle(
+            merchant_id=merchant_id,
+            request_id=request_id,
+            fingerprint=fingerprint("report", facts, report.usage, report.cost, report.amount),
+            parts=(part,),
+            facts=facts,
+            usage=report.usage,
+            cost=costs.total,
+            input_cost=costs.input,
+            output_cost=costs.output,
+            hold_id=hold.hold_id if hold else None,
+            flags=() if costs.priced else (Flag.UNPRICED,),
+        )
+
+    async def _hold(self, merchant_id: str, report: Report) -> HoldFacts | None:
+        """The hold that the report names, or whose customer it needs to be told."""
+        if report.reservation_id:
+            return await self._recent.facts(merchant_id, report.reservation_id)
+        if report.customer_id is None and report.request_id:
+            return await self._recent.of_request(merchant_id, report.request_id)
+        return None
+
+    async def _facts(
+        self, principal: Principal, report: Report, hold: HoldFacts | None
+    ) -> CallFacts:
+        """What the record will say of the call: the hold's word, unless the report's differs."""
+        known = hold.facts if hold else _PLAIN
+        customer = report.customer_id or (None if hold else principal.customer_id)
+        customer_id = (
+            await self._directory.customer_id(principal.merchant_id, customer)
+            if customer
+            else known.customer_id
+        )
+        return CallFacts(
+            customer_id=customer_id,
+            meter_id=known.meter_id,
+            provider=report.provider or known.provider,
+            key_type=known.key_type,
+            model=report.model or known.model,
+            endpoint=report.endpoint or known.endpoint,
+            metadata=report.metadata,
+        )
+
+    def _costs(self, report: Report, facts: CallFacts) -> _Costs:
+        if report.cost is not None:
+            return _Costs(parse_amount(report.cost, "cost"))
+        if report.amount is not None and facts.customer_id is None and facts.meter_id is None:
+            return _Costs(parse_amount(report.amount, "amount"))
+        provider = self._registry.by_id(facts.provider)
+        if facts.model is None or provider is None:
+            return _Costs()
+        found = self._prices.cost(
+            price_provider=provider.price_provider or provider.id,
+            model=facts.model,
+            usage=report.usage,
+            at=self._clock.now(),
+        )
+        return _Costs(found.total, found.input, found.output, found.priced)
+
+
+def _part(report: Report, facts: CallFacts, meter: Meter | None, merchant_id: str) -> SettlePart:
+    """Who pays, and by what: an amount, a meter, or the cost itself."""
+    account_id = facts.customer_id or merchant_id
+    meter_id = meter.meter_id if meter else None
+    if report.amount is not None and report.meter is not None:
+        raise invalid("amount", "must not come with a meter, which makes the charge")
+    if meter is None and facts.customer_id is None:
+        # The merchant's own wallet pays what the operation cost.
+        return SettlePart(merchant_id, Role.COST)
+    if report.amount is not None:
+        amount = parse_amount(report.amount, "amount")
+        return SettlePart(account_id, Role.CHARGE, meter_id=meter_id, amount=amount)
+    if meter is None:
+        raise invalid("meter_slug", "is required with a customer, unless an amount is given")
+    return SettlePart(account_id, Role.CHARGE, meter=meter, meter_id=meter_id)

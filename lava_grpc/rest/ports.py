@@ -1,0 +1,34 @@
+"""What the shim needs from the rest of the service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from google.protobuf.message import Message
+from lava.v1 import gateway_service_pb2
+
+
+class Dispatcher(Protocol):
+    """Calls an RPC by name: credential, deadline and handler are its business.
+
+    Both methods raise `core.errors.Refusal` for an expected no; whatever else
+    they raise is a defect, which the shim answers with INTERNAL and no detail.
+    `credential` is the text as it arrived, empty where none did.
+    """
+
+    async def unary(
+        self, method: str, request: Message, *, credential: str, timeout_seconds: float | None
+    ) -> Message:
+        """The answer of `method`, e.g. `lava.v1.MeterService/CreateMeter`."""
+        ...
+
+    def forward(
+        self, request: gateway_service_pb2.ForwardRequest, *, credential: str
+    ) -> AsyncIterator[gateway_service_pb2.ForwardResponse]:
+        """A head, chunks, a summary.
+
+        When the client goes away, the pending step is cancelled and the
+        iterator closed (`aclose`, where it has one).
+        """
+        ...

@@ -1,0 +1,1 @@
+"""The gRPC edge: methods built from the descriptors, health, reflection, channelz."""

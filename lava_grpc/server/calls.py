@@ -1,0 +1,139 @@
+"""One call over gRPC: its credential, its deadline, its answer or its refusal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Never, TypeAlias
+
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+from lava.v1 import gateway_service_pb2 as pb
+
+from lava_grpc.api.credentials import find_credential
+from lava_grpc.api.status import grpc_code, rpc_status
+from lava_grpc.core.errors import Reason, Refusal, invalid
+from lava_grpc.server.ports import Dispatcher
+
+Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
+UnaryCall: TypeAlias = Callable[[bytes, Context], Awaitable[bytes]]
+StreamCall: TypeAlias = Callable[[bytes, Context], Awaitable[None]]
+
+_DETAILS = "grpc-status-details-bin"
+_BEARER = "Bearer "
+_NO_DEADLINE_SECONDS = 10 * 365 * 86_400.0
+"""gRPC tells of no deadline by one that is centuries away."""
+
+
+class Gate:
+    """Counts the calls in flight, and turns away those past the bound."""
+
+    def __init__(self, calls_max: int) -> None:
+        self.calls_max = calls_max
+        self.in_flight = 0
+
+    def enter(self) -> None:
+        """Count a call in; refuses OVERLOADED."""
+        if self.in_flight >= self.calls_max:
+            raise Refusal(
+                Reason.OVERLOADED,
+                f"{self.calls_max} calls are in flight already",
+                facts={"queue": "grpc"},
+                retry_after_seconds=1.0,
+            )
+        self.in_flight += 1
+
+    def leave(self) -> None:
+        """Count a call out."""
+        self.in_flight -= 1
+
+
+def unary_call(
+    method: str, request_type: type[Message], dispatcher: Dispatcher, gate: Gate
+) -> UnaryCall:
+    """What answers `method`. Messages are read here, so that a bad one is refused as others are."""
+    parse = request_type.FromString
+
+    async def call(raw: bytes, context: Context) -> bytes:
+        try:
+            gate.enter()
+            try:
+                answer = await dispatcher.unary(
+                    method,
+                    parse(raw),
+                    credential=credential_of(context),
+                    timeout_seconds=_timeout_seconds(context),
+                )
+                return answer.SerializeToString()
+            finally:
+                gate.leave()
+        except DecodeError:
+            refusal = _unreadable(request_type)
+        except Refusal as said:
+            refusal = said
+        return await refuse(context, refusal)
+
+    return call
+
+
+def forward_call(dispatcher: Dispatcher, gate: Gate) -> StreamCall:
+    """What answers Forward."""
+
+    async def call(raw: bytes, context: Context) -> None:
+        try:
+            gate.enter()
+            try:
+                request = pb.ForwardRequest.FromString(raw)
+                await _pass_on(
+                    dispatcher.forward(request, credential=credential_of(context)), context
+                )
+                return
+            finally:
+                gate.leave()
+        except DecodeError:
+            refusal = _unreadable(pb.ForwardRequest)
+        except Refusal as said:
+            refusal = said
+        await refuse(context, refusal)
+
+    return call
+
+
+async def _pass_on(parts: AsyncIterator[pb.ForwardResponse], context: Context) -> None:
+    """Write each part as it comes; `write` waits while the client does not read."""
+    try:
+        async for part in parts:
+            await context.write(part.SerializeToString())
+    finally:
+        # A client that goes away cancels this call wherever it stands; its iterator must hear.
+        close: Callable[[], Awaitable[None]] | None = getattr(parts, "aclose", None)
+        if close is not None:
+            await asyncio.shield(asyncio.ensure_future(close()))
+
+
+def credential_of(context: Context) -> str:
+    """The credential in the call's metadata, empty without one."""
+    metadata: Any = context.invocation_metadata() or ()
+    for name, value in metadata:
+        if name == "authorization" and isinstance(value, str):
+            if value.startswith(_BEARER):
+                return value.removeprefix(_BEARER)
+            break
+    texts = {name: value for name, value in reversed(list(metadata)) if isinstance(value, str)}
+    return find_credential(texts, {}) or ""
+
+
+async def refuse(context: Context, refusal: Refusal) -> Never:
+    """End the call with the refusal's code, message and details."""
+    status = rpc_status(refusal)
+    details = ((_DETAILS, status.SerializeToString()),)
+    await context.abort(grpc_code(refusal.reason), status.message, details)
+
+
+def _timeout_seconds(context: Context) -> float | None:
+    left: float | None = context.time_remaining()
+    return None if left is None or left > _NO_DEADLINE_SECONDS else left
+
+
+def _unreadable(request_type: type[Message]) -> Refusal:
+    return invalid("request", f"is no {request_type.DESCRIPTOR.full_name} message")

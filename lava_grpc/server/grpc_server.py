@@ -1,0 +1,142 @@
+"""The gRPC server: binds, serves, tells of its health, drains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_channelz.v1 import channelz, channelz_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from lava_grpc.server.calls import Gate
+from lava_grpc.server.ports import Dispatcher
+from lava_grpc.server.services import generic_handlers, services
+
+_MIB = 1024 * 1024
+_KIB = 1024
+_CHANNELZ: str = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
+
+WATCHERS_MAX = 256
+"""Calls of health, reflection and channelz that fit beside a full house of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcSettings:
+    """What bounds the server. A forwarded body of 32 MiB fits a message, with its frame."""
+
+    receive_bytes_max: int = 33 * _MIB
+    send_bytes_max: int = 33 * _MIB
+    metadata_bytes_max: int = 32 * _KIB
+    calls_max: int = 4096
+    keepalive_seconds: int = 60
+    keepalive_timeout_seconds: int = 20
+    ping_interval_seconds_min: int = 10
+    reuse_port: bool = False
+    channelz: bool = True
+
+
+class GrpcServer:
+    """Serves `dispatcher` on `address` (`host:port`; port 0 takes a free one).
+
+    Without `credentials` it speaks plain text: bind it to loopback, or behind
+    something that ends TLS.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        address: str,
+        *,
+        settings: GrpcSettings | None = None,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._address = address
+        self._settings = settings or GrpcSettings()
+        self._credentials = credentials
+        self._gate = Gate(self._settings.calls_max)
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """How many of our calls are being answered."""
+        return self._gate.in_flight
+
+    async def start(self) -> int:
+        """Bind and serve; the port. Raises OSError where the address cannot be bound.
+
+        Health says NOT_SERVING until `set_serving`.
+        """
+        server = grpc.aio.server(
+            handlers=generic_handlers(self._dispatcher, self._gate),
+            options=_options(self._settings),
+            # The bound of last resort, without our details: the gate answers before it.
+            maximum_concurrent_rpcs=2 * self._settings.calls_max + WATCHERS_MAX,
+        )
+        names = [service.full_name for service in services()]
+        names.append(health.SERVICE_NAME)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if self._settings.channelz:
+            channelz.add_channelz_servicer(server)
+            names.append(_CHANNELZ)
+        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
+        await self.set_serving(serving=False)
+        port = _bind(server, self._address, self._credentials)
+        self._server = server
+        await server.start()
+        return port
+
+    async def set_serving(self, *, serving: bool) -> None:
+        """What health says, of the server and of each service."""
+        status = health_pb2.HealthCheckResponse
+        value = status.SERVING if serving else status.NOT_SERVING
+        for name in ("", *(service.full_name for service in services())):
+            await self._health.set(name, value)
+
+    async def stop(self, grace: float | None) -> None:
+        """Turn health to NOT_SERVING, take no new call, and let running ones end within `grace`."""
+        await self._health.enter_graceful_shutdown()
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(grace)
+
+    async def wait_for_termination(self) -> None:
+        """Return once the server has stopped."""
+        if self._server is not None:
+            await self._server.wait_for_termination()
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    try:
+        if credentials is not None:
+            port = server.add_secure_port(address, credentials)
+        else:
+            port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"cannot bind {address}") from error
+    if port == 0:
+        raise OSError(f"cannot bind {address}")
+    return port
+
+
+def _options(settings: GrpcSettings) -> list[tuple[str, Any]]:
+    second = 1000
+    return [
+        ("grpc.max_receive_message_length", settings.receive_bytes_max),
+        ("grpc.max_send_message_length", settings.send_bytes_max),
+        ("grpc.max_metadata_size", settings.metadata_bytes_max),
+        ("grpc.absolute_max_metadata_size", 2 * settings.metadata_bytes_max),
+        ("grpc.keepalive_time_ms", settings.keepalive_seconds * second),
+        ("grpc.keepalive_timeout_ms", settings.keepalive_timeout_seconds * second),
+        ("grpc.keepalive_permit_without_calls", 1),
+        (
+            "grpc.http2.min_recv_ping_interval_without_data_ms",
+            settings.ping_interval_seconds_min * second,
+        ),
+        ("grpc.so_reuseport", int(settings.reuse_port)),
+        ("grpc.enable_channelz", int(settings.channelz)),
+    ]

@@ -1,0 +1,174 @@
+"""Statements for customers and their accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, insert, select, update
+
+from lava_grpc.core.account import AccountKind
+from lava_grpc.core.errors import Reason, Refusal
+from lava_grpc.core.page import Page, Slice
+from lava_grpc.core.resources import Customer
+from lava_grpc.core.time import Instant
+from lava_grpc.store import schema
+from lava_grpc.store.cursors import newest_first
+
+ID_PREFIX = "con_"
+"""What begins with it is an id; a reference id may not."""
+
+_CHANGEABLE = frozenset({"reference_id", "name", "email", "phone", "metadata"})
+
+_customers = schema.customers.c
+_accounts = schema.accounts.c
+
+
+def add(connection: Connection, customer: Customer) -> Customer:
+    """Store a customer and open its account; the one with the same `reference_id`, if any."""
+    if customer.reference_id is not None:
+        first = _by_reference(connection, customer.merchant_id, customer.reference_id)
+        if first is not None:
+            return first
+    connection.execute(
+        insert(schema.customers).values(
+            merchant_id=customer.merchant_id,
+            customer_id=customer.customer_id,
+            reference_id=customer.reference_id,
+            name=customer.name,
+            email=customer.email,
+            phone=customer.phone,
+            metadata=customer.metadata,
+            created_at=customer.created_at,
+        )
+    )
+    connection.execute(
+        insert(schema.accounts).values(
+            merchant_id=customer.merchant_id,
+            account_id=customer.customer_id,
+            kind=AccountKind.CUSTOMER.value,
+            credit_limit=customer.credit_limit,
+        )
+    )
+    return customer
+
+
+def find(connection: Connection, merchant_id: str, ident: str) -> Customer | None:
+    """The customer with this id or reference id."""
+    if not ident.startswith(ID_PREFIX):
+        return _by_reference(connection, merchant_id, ident)
+    return _first(connection, merchant_id, _customers.customer_id == ident)
+
+
+def list_page(connection: Connection, merchant_id: str, page: Page) -> Slice[Customer]:
+    """Customers, newest first."""
+    mine = _customers.merchant_id == merchant_id
+    rows, cursor = newest_first(connection, _living(), _customers.customer_id, page, mine)
+    return Slice([Customer(*row) for row in rows], cursor)
+
+
+def change(
+    connection: Connection, merchant_id: str, ident: str, changes: Mapping[str, object]
+) -> Customer | None:
+    """Set fields of `Customer` by name; raises ValueError for one that never changes."""
+    fields = dict(changes)
+    limit = {"credit_limit": fields.pop("credit_limit")} if "credit_limit" in fields else {}
+    if not _CHANGEABLE.issuperset(fields):
+        raise ValueError(f"these never change: {sorted(fields.keys() - _CHANGEABLE)}")
+    customer = find(connection, merchant_id, ident)
+    if customer is None:
+        return None
+    reference_id = fields.get("reference_id")
+    if isinstance(reference_id, str):
+        _require_free(connection, customer, reference_id)
+    if fields:
+        connection.execute(
+            update(schema.customers)
+            .where(
+                _customers.merchant_id == merchant_id,
+                _customers.customer_id == customer.customer_id,
+            )
+            .values(fields)
+        )
+    if limit:
+        _set_account(connection, customer, limit)
+    return find(connection, merchant_id, customer.customer_id)
+
+
+def delete(connection: Connection, merchant_id: str, ident: str, at: Instant) -> bool:
+    """Delete a customer and close its account; False where there is none."""
+    customer = find(connection, merchant_id, ident)
+    if customer is None:
+        return False
+    done = connection.execute(
+        update(schema.customers)
+        .where(
+            _customers.merchant_id == merchant_id,
+            _customers.customer_id == customer.customer_id,
+            _customers.deleted_at.is_(None),
+        )
+        .values(deleted_at=at)
+    )
+    if done.rowcount == 0:
+        return False
+    _set_account(connection, customer, {"closed": True})
+    return True
+
+
+def _set_account(connection: Connection, customer: Customer, values: Mapping[str, object]) -> None:
+    """Set what the ledger's batches read and never write."""
+    connection.execute(
+        update(schema.accounts)
+        .where(
+            _accounts.merchant_id == customer.merchant_id,
+            _accounts.account_id == customer.customer_id,
+        )
+        .values(values)
+    )
+
+
+def _require_free(connection: Connection, customer: Customer, reference_id: str) -> None:
+    taken = _by_reference(connection, customer.merchant_id, reference_id)
+    if taken is not None and taken.customer_id != customer.customer_id:
+        raise Refusal(
+            Reason.ALREADY_EXISTS,
+            f"another customer has the reference_id '{reference_id[:80]}'",
+            field="reference_id",
+        )
+
+
+def _living() -> Select[Any]:
+    return (
+        select(
+            _customers.merchant_id,
+            _customers.customer_id,
+            _customers.reference_id,
+            _customers.name,
+            _customers.email,
+            _customers.phone,
+            _customers.metadata,
+            _accounts.credit_limit,
+            _customers.created_at,
+        )
+        .join_from(
+            schema.customers,
+            schema.accounts,
+            and_(
+                _accounts.merchant_id == _customers.merchant_id,
+                _accounts.account_id == _customers.customer_id,
+            ),
+        )
+        .where(_customers.deleted_at.is_(None))
+    )
+
+
+def _by_reference(connection: Connection, merchant_id: str, ident: str) -> Customer | None:
+    return _first(connection, merchant_id, _customers.reference_id == ident)
+
+
+def _first(
+    connection: Connection, merchant_id: str, condition: ColumnElement[bool]
+) -> Customer | None:
+    query = _living().where(_customers.merchant_id == merchant_id, condition)
+    row = connection.execute(query).first()
+    return Customer(*row) if row else None

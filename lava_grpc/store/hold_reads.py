@@ -1,0 +1,86 @@
+"""Queries for holds."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, Connection, and_, literal_column, or_, select
+
+from lava_grpc.core.hold import Hold, HoldState
+from lava_grpc.core.page import Page, Slice
+from lava_grpc.core.time import Instant
+from lava_grpc.store import rows, schema
+from lava_grpc.store.cursors import newest_first
+from lava_grpc.store.documents import text_at
+from lava_grpc.store.sql import HOLD_COLUMNS
+
+_holds = schema.holds.c
+
+HOLD = [_holds[name] for name in HOLD_COLUMNS]
+# As the partial index spells it: SQLite would not see a parameter's value, nor
+# PostgreSQL in a plan that it keeps.
+ACTIVE: ColumnElement[bool] = _holds.state == literal_column("'active'")
+USE_ACTIVE = "INDEXED BY holds_active"
+"""SQLite's hint, without which it walks all of a merchant's holds."""
+
+
+def find(connection: Connection, merchant_id: str, hold_id: str) -> Hold | None:
+    """The hold."""
+    return _first(connection, merchant_id, _holds.hold_id == hold_id)
+
+
+def of_request(connection: Connection, merchant_id: str, request_id: str) -> Hold | None:
+    """The hold that was placed for a request."""
+    return _first(connection, merchant_id, _holds.request_id == request_id)
+
+
+def list_page(
+    connection: Connection,
+    merchant_id: str,
+    page: Page,
+    *,
+    customer_id: str | None,
+    state: HoldState | None,
+    now: Instant,
+) -> Slice[Hold]:
+    """Holds, newest first. One that is active past its expiry shows as expired."""
+    query = select(*HOLD)
+    if customer_id is not None:
+        query = query.where(of_customer(connection, customer_id))
+    order: ColumnElement[str] = _holds.hold_id
+    match state:
+        case None:
+            pass
+        case HoldState.ACTIVE:
+            query = query.where(ACTIVE, _holds.expires_at > now)
+            query = query.with_hint(schema.holds, USE_ACTIVE, "sqlite")
+            # Sorted by an expression, so that PostgreSQL finds the few that are active and
+            # sorts them, in place of walking all holds in the order of their ids.
+            order = _holds.hold_id + ""
+        case HoldState.EXPIRED:
+            overdue = and_(ACTIVE, _holds.expires_at <= now)
+            query = query.where(or_(_holds.state == state.value, overdue))
+        case _:
+            query = query.where(_holds.state == state.value)
+    mine = _holds.merchant_id == merchant_id
+    found, cursor = newest_first(connection, query, _holds.hold_id, page, mine, order=order)
+    holds = [rows.hold_of(tuple(row)) for row in found]
+    for hold in holds:
+        if hold.state is HoldState.ACTIVE and hold.expires_at <= now:
+            hold.state = HoldState.EXPIRED
+    return Slice(holds, cursor)
+
+
+def of_customer(connection: Connection, customer_id: str) -> ColumnElement[bool]:
+    """Whether a hold is for a call of this customer, who need not be the one who pays."""
+    return or_(
+        _holds.charge_account_id == customer_id,
+        and_(
+            _holds.charge_account_id.is_(None),
+            text_at(connection, _holds.facts, "customer_id") == customer_id,
+        ),
+    )
+
+
+def _first(connection: Connection, merchant_id: str, condition: ColumnElement[bool]) -> Hold | None:
+    query = select(*HOLD).where(_holds.merchant_id == merchant_id, condition)
+    row = connection.execute(query).first()
+    return rows.hold_of(tuple(row)) if row else None

@@ -1,0 +1,81 @@
+"""Reads of what the ledger wrote. See `gateway.ports.Books`."""
+
+from __future__ import annotations
+
+from lava_grpc.core.account import Account, Grant
+from lava_grpc.core.books import RecordFilter, StoredEntry, VerifyReport
+from lava_grpc.core.hold import Hold, HoldState
+from lava_grpc.core.page import Page, Slice
+from lava_grpc.core.request_record import RequestRecord
+from lava_grpc.core.time import Instant
+from lava_grpc.store import account_reads, hold_reads, record_reads, verify
+from lava_grpc.store.database import Database
+
+
+class StoreBooks:
+    """Runs each of its siblings' queries in a transaction of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def account(self, merchant_id: str, account_id: str) -> Account | None:
+        """The account with its live grants."""
+        return await self._database.read(lambda c: account_reads.find(c, merchant_id, account_id))
+
+    async def list_grants(self, merchant_id: str, account_id: str, page: Page) -> Slice[Grant]:
+        """All of an account's grants, newest first."""
+        return await self._database.read(
+            lambda c: account_reads.list_grants(c, merchant_id, account_id, page)
+        )
+
+    async def hold(self, merchant_id: str, hold_id: str) -> Hold | None:
+        """The hold."""
+        return await self._database.read(lambda c: hold_reads.find(c, merchant_id, hold_id))
+
+    async def hold_of_request(self, merchant_id: str, request_id: str) -> Hold | None:
+        """The hold that was placed for a request."""
+        return await self._database.read(
+            lambda c: hold_reads.of_request(c, merchant_id, request_id)
+        )
+
+    async def list_holds(
+        self,
+        merchant_id: str,
+        page: Page,
+        *,
+        customer_id: str | None,
+        state: HoldState | None,
+        now: Instant,
+    ) -> Slice[Hold]:
+        """Holds, newest first. One that is active past its expiry shows as expired."""
+        return await self._database.read(
+            lambda c: hold_reads.list_page(
+                c, merchant_id, page, customer_id=customer_id, state=state, now=now
+            )
+        )
+
+    async def record(self, merchant_id: str, request_id: str) -> RequestRecord | None:
+        """The record; a pending one where an active hold has none yet."""
+        return await self._database.read(lambda c: record_reads.find(c, merchant_id, request_id))
+
+    async def list_records(
+        self, merchant_id: str, page: Page, wanted: RecordFilter
+    ) -> Slice[RequestRecord]:
+        """Records, newest first, pending ones among them."""
+        return await self._database.read(
+            lambda c: record_reads.list_page(c, merchant_id, page, wanted)
+        )
+
+    async def list_entries(
+        self, merchant_id: str, page: Page, *, account_id: str | None, request_id: str | None
+    ) -> Slice[StoredEntry]:
+        """Entries, newest first."""
+        return await self._database.read(
+            lambda c: account_reads.list_entries(
+                c, merchant_id, page, account_id=account_id, request_id=request_id
+            )
+        )
+
+    async def verify(self, merchant_id: str | None) -> VerifyReport:
+        """Check the rules of the books over one merchant's rows, or over all."""
+        return await self._database.read(lambda c: verify.check(c, merchant_id))

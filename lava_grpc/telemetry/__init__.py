@@ -1,0 +1,1 @@
+"""Logs: what happened, to whom, never a secret."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -65,10 +65,17 @@ class Addresses:
 class Service:
     """Everything, in one process: gRPC, REST, the ledger, the sweeper."""
 
-    def __init__(self, settings: config.Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: config.Settings,
+        clock: Clock | None = None,
+        *,
+        more_handlers: Sequence[grpc.GenericRpcHandler] = (),
+    ) -> None:
         """Put the parts together; nothing runs yet.
 
-        Raises ConfigError for what settings name and is not there.
+        `more_handlers` are served over gRPC beside ours. Raises ConfigError for
+        what settings name and is not there.
         """
         self._settings = settings
         self._telling: asyncio.Task[None] | None = None
@@ -109,7 +116,7 @@ class Service:
                 idle_seconds=settings.idle_seconds,
             ),
             upstream_map=egress.upstream_map,
-            allow_private_hosts=egress.allowed_hosts,
+            allow_private_hosts=settings.allowed_hosts,
         )
         self._closing = Closing(
             self._ledger,
@@ -146,6 +153,7 @@ class Service:
             dispatcher,
             settings.grpc_address,
             credentials=_grpc_credentials(settings),
+            more_handlers=more_handlers,
             settings=GrpcSettings(receive_bytes_max=settings.body_bytes_max + _ENVELOPE_BYTES),
         )
         self._rest = _rest(settings, dispatcher, registry, self.health)
@@ -182,14 +190,20 @@ class Service:
         self._database.close()
 
     @classmethod
-    async def serve(cls, settings: config.Settings, ready: Callable[[Addresses], None]) -> bool:
+    async def serve(
+        cls,
+        settings: config.Settings,
+        ready: Callable[[Addresses], None],
+        *,
+        more_handlers: Sequence[grpc.GenericRpcHandler] = (),
+    ) -> bool:
         """Serve until SIGTERM or SIGINT; tell `ready` the addresses. False if a rule broke."""
         migrate(settings)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, stop.set)
-        service = cls(settings)
+        service = cls(settings, more_handlers=more_handlers)
         try:
             addresses = await service.start()
         except OSError as error:
@@ -249,7 +263,8 @@ def _egress(settings: config.Settings) -> Egress:
         provider_keys={
             name: secret.get_secret_value() for name, secret in settings.provider_keys.items()
         },
-        allowed_hosts=settings.allowed_hosts,
+        # A host that the operator sends elsewhere is one that calls may go to.
+        allowed_hosts=settings.allowed_hosts | settings.upstream_map.keys(),
         upstream_map=settings.upstream_map,
     )
 

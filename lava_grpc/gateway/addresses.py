@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Collection
+from functools import lru_cache
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
@@ -19,12 +20,15 @@ from typing_extensions import override
 _PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _LOW_32_BITS = 0xFFFF_FFFF
+# Both questions are asked on every call, of few hosts.
+_REMEMBERED = 4096
 
 
 class AddressRefusedError(OSError):
     """A host has no address that calls may be sent to. An OSError, as resolvers raise."""
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def is_public(address: str) -> bool:
     """Whether `address`, spelled as a resolver spells it, is on the public internet.
 
@@ -56,6 +60,7 @@ def _carried(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
     return [inner for inner in carried if inner is not None]
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def literal_address(host: str) -> str | None:
     """The address that `host` itself is, None where it is a name.
 

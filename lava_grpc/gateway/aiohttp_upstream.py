@@ -193,10 +193,14 @@ class _AiohttpAnswer:
         self._response.close()
 
     async def read(self) -> bytes:
+        content = self._response.content
+        if content.is_eof() and content.exception() is None:
+            # All of it is here, so there is nothing to wait for.
+            return await content.readany()
         timeout, seconds = self._deadline.wait(self._idle_seconds)
         try:
             async with timeout:
-                return await self._response.content.readany()
+                return await content.readany()
         except TimeoutError:
             self._response.close()
             raise timed_out(self._host, "sent no more of its answer", seconds) from None
@@ -263,7 +267,7 @@ class _FreshRequest(aiohttp.ClientRequest):
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         protocol = conn.protocol
         if protocol is not None:
-            if False:
+            if protocol in _used and _readable(protocol):
                 raise _StaleConnection
             _used.add(protocol)
         return await super().send(conn)

@@ -73,12 +73,12 @@ class Forwarder:
                 plan.request_id,
                 hold.hold_id,
             )
-            while (passed := await opened.read()) is not None:
-                if passed:
-                    yield passed
-            rest = await opened.finish()
-            if rest:
-                yield rest
+            async for passed in opened.body():
+                yield passed
+            await opened.soon()
+            last = b"".join(opened.tail)
+            if last:
+                yield last
             yield await opened.end()
         except Refusal:
             await opened.end()

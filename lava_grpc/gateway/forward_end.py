@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -39,6 +39,15 @@ ENCODED_CHUNK_BYTES = 2048
 
 LARGE_ANSWER_BYTES = 128 * 1024
 """Answers from this size on are parsed in a thread."""
+
+TAIL_SECONDS_MAX = 0.25
+"""How long what may be an answer's last bytes wait for its end, before they are passed on."""
+
+TAIL_BYTES_MAX = 256 * 1024
+"""How many bytes may wait so."""
+
+SETTLE_WAIT_SECONDS_MAX = 2.0
+"""How long a client waits for its last bytes while the ledger cannot settle."""
 
 SETTLE_SECONDS_MAX = 120.0
 _RETRY_SECONDS = 0.1
@@ -131,6 +140,9 @@ class OpenCall:
         self._tap: UsageTap | None = None
         self._encoded = False
         self._bytes = 0
+        self._length: int | None = None
+        # The answer's last bytes, which the client gets once the call is settled.
+        self.tail: list[bytes] = []
         # A read of the tap that runs in a thread; there is never more than one.
         self._reading: asyncio.Future[bytes] | None = None
         self._ending: asyncio.Task[ForwardSummary] | None = None
@@ -142,8 +154,50 @@ class OpenCall:
         self._sending = self._closing.keep(sending)
         return self._answered(await asyncio.shield(self._sending))
 
-    async def read(self) -> bytes | None:
-        """What the client gets next, perhaps empty; None at the end of the answer."""
+    async def body(self) -> AsyncIterator[bytes]:
+        """What the client gets before the call is settled: all but the answer's last bytes.
+
+        Those are kept in `tail`, to be passed on after the settlement: a client that
+        has its whole answer then finds it in the books.
+        """
+        while (passed := await self._read()) is not None:
+            if not self._may_be_last():
+                if passed:
+                    yield passed
+                continue
+            self.tail.append(passed)
+            if await self._ended():
+                break
+            yield self._flushed()
+        self.tail.append(await self._finish())
+
+    def _may_be_last(self) -> bool:
+        if self._answer is None or self._tap is None:
+            return False
+        if not self._plan.call.stream:
+            return self._length is None or self._bytes >= self._length
+        reading = self._tap.reading()
+        return reading.stated and reading.complete
+
+    async def _ended(self) -> bool:
+        """Whether the answer ends now; what comes until that is known goes to the tail."""
+        try:
+            async with asyncio.timeout(TAIL_SECONDS_MAX):
+                while (passed := await self._read()) is not None:
+                    self.tail.append(passed)
+                    if sum(map(len, self.tail)) > TAIL_BYTES_MAX:
+                        return False
+        except TimeoutError:
+            return False
+        return True
+
+    def _flushed(self) -> bytes:
+        passed = b"".join(self.tail)
+        self.tail.clear()
+        return passed
+
+    async def _read(self) -> bytes | None:
+        """The next bytes for the client, perhaps none; None at the end of the answer."""
         if self._answer is None or self._tap is None:
             return None
         chunk = await self._answer.read()
@@ -153,13 +207,19 @@ class OpenCall:
             return await self._aside(self._tap.feed, chunk) if heavy else self._tap.feed(chunk)
         return None
 
-    async def finish(self) -> bytes:
-        """The answer has ended: what was still held back for the client."""
+    async def _finish(self) -> bytes:
+        """The answer has ended: what the tap still held back for the client."""
         if self._tap is None:
             return b""
         if self._bytes >= LARGE_ANSWER_BYTES:
             return await self._aside(self._tap.finish)
         return self._tap.finish()
+
+    async def soon(self) -> None:
+        """Settle or release, but do not keep the client waiting for its answer for long."""
+        with contextlib.suppress(TimeoutError, Refusal):
+            async with asyncio.timeout(SETTLE_WAIT_SECONDS_MAX):
+                await self.end()
 
     async def end(self) -> ForwardSummary:
         """Settle or release, once; goes on if who waits for it is cancelled."""
@@ -193,16 +253,19 @@ class OpenCall:
             await self._reading
         if self._answer is None and self._sending is not None:
             self._answered(await asyncio.shield(self._sending))
-        while await self.read() is not None:
+        while await self._read() is not None:
             pass
-        await self.finish()
+        await self._finish()
 
     def _answered(self, answer: UpstreamAnswer) -> UpstreamAnswer:
         headers = dict(answer.headers)
         plan = self._plan
         self._answer = answer
         self._tap = make_tap(plan.target.provider, plan.call, answer.status, headers)
-        self._encoded = any(name.lower() == "content-encoding" for name in headers)
+        lower = {name.lower(): value for name, value in headers.items()}
+        self._encoded = "content-encoding" in lower
+        length = lower.get("content-length", "")
+        self._length = int(length) if length.isascii() and length.isdigit() else None
         return answer
 
     async def _aside(self, work: Callable[..., bytes], *args: bytes) -> bytes:

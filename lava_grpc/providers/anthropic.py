@@ -90,6 +90,8 @@ class MessagesReader(Reader):
         if counts.count(fields, "input_tokens") is None and "output_tokens" not in fields:
             return
         self.stated = True
+        # OpenRouter states its price in this shape too.
+        self.stated_cost = counts.amount_text(usage.get("cost")) or self.stated_cost
         self._count(_billed(fields))
         self._facts(fields)
 

@@ -62,8 +62,9 @@ class UsageReading:
     # Why the count is what it is, for people ("stream ended before usage").
     note: str | None = None
     # Further facts, as text. Those that choose a price: `service_tier` (default, priority,
-    # flex), `processing` (batch), `speed` (fast), `search_type` (web, fast). The others are
-    # for the record alone, such as `web_search_calls`, `job_status`, `inference_geo`.
+    # flex), `processing` (batch), `speed` (fast), `search_type` (web, fast), `inference_geo`.
+    # `stated_output_cost` is the output's part of `stated_cost`. The others are for the
+    # record alone, such as `web_search_calls`, `job_status`.
     extra: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -11,6 +11,8 @@ DECODED_BYTES_MAX = 256 * 1024 * 1024
 _STEP_BYTES = 1024 * 1024
 # zlib's window bits: with 32 added it takes gzip and zlib headers alike.
 _AUTO_BITS = zlib.MAX_WBITS | 32
+# How many bytes show that there is no header.
+_HEADER_BYTES = 2
 
 
 class Decoder(Protocol):
@@ -27,7 +29,8 @@ class ZlibDecoder:
     def __init__(self, decoded_bytes_max: int = DECODED_BYTES_MAX) -> None:
         self._left = decoded_bytes_max
         self._inflate = zlib.decompressobj(_AUTO_BITS)
-        self._started = False
+        # The bytes that may be a header still, until there are enough to tell.
+        self._head: bytes | None = b""
         self._stopped = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
@@ -47,14 +50,16 @@ class ZlibDecoder:
         try:
             piece = self._inflate.decompress(chunk, _STEP_BYTES)
         except zlib.error:
-            if self._started:
+            head, self._head = self._head, None
+            if head is None:
                 self._stopped = True
                 return b""
             # No header: try it as bare deflate, once.
-            self._started = True
             self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-            return self._step(chunk)
-        self._started = self._started or bool(chunk)
+            return self._step(head + chunk)
+        if self._head is not None:
+            self._head += chunk[:_HEADER_BYTES]
+            self._head = None if len(self._head) >= _HEADER_BYTES else self._head
         self._left -= len(piece)
         self._stopped = self._left < 0
         return b"" if self._stopped else piece

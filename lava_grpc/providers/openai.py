@@ -125,7 +125,11 @@ class OpenAIReader(Reader):
                 ("completion_tokens_details", "audio_tokens"),
                 ("output_token_details", "audio_tokens"),
             ),
+            input_image_tokens=counts.count(usage, "prompt_tokens_details", "image_tokens"),
             output_image_tokens=counts.count(usage, "completion_tokens_details", "image_tokens"),
+            # Mistral bills sound by its length beside the tokens; genai-prices' extractor
+            # leaves the seconds out, though it lists their price.
+            input_micros=counts.micros(usage.get("prompt_audio_seconds")),
         )
 
     def _cost(self, usage: Mapping[str, Any]) -> None:
@@ -142,6 +146,11 @@ class OpenAIReader(Reader):
             usage.get("estimated_cost"),
         ):
             self.stated_cost = counts.amount_text(price) or self.stated_cost
+        for price in (
+            counts.at(usage, "cost", "output_tokens_cost"),
+            counts.at(usage, "cost_details", "upstream_inference_completions_cost"),
+        ):
+            self.remember("stated_output_cost", counts.amount_text(price))
         if usage.get("is_byok") is True:
             self.extra["byok"] = "true"
 
@@ -213,6 +222,10 @@ class ResponsesReader(OpenAIReader):
         # The tool calls that are billed by the piece. Only a stated number becomes usage;
         # calls that merely show among the output items are noted beside it.
         self.state(web_searches=counts.count(document, "tool_usage", "web_search", "num_requests"))
+        # Pictures made on the way are another model's tokens, at that model's price.
+        for kind in ("input_tokens", "output_tokens"):
+            if made := counts.count(document, "tool_usage", "image_gen", kind):
+                self.extra[f"image_gen_{kind}"] = str(made)
         output = document.get("output")
         items = output if isinstance(output, list) else []
         if searches := sum(counts.at(item, "type") == "web_search_call" for item in items):

@@ -72,7 +72,8 @@ def read_call(
 
 def _is_form(headers: Mapping[str, str]) -> bool:
     return any(
-        name.lower() == "content-type" and "form" in value.lower()
+        # Not x-www-form-urlencoded: that is what curl's -d says of any body, JSON too.
+        name.lower() == "content-type" and "multipart/" in value.lower()
         for name, value in headers.items()
     )
 

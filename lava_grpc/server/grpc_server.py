@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,7 @@ class GrpcServer:
     """Serves `dispatcher` on `address` (`host:port`; port 0 takes a free one).
 
     Without `credentials` it speaks plain text: bind it to loopback, or behind
-    something that ends TLS.
+    something that ends TLS. `more_handlers` are served beside ours, as they are.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class GrpcServer:
         *,
         settings: GrpcSettings | None = None,
         credentials: grpc.ServerCredentials | None = None,
+        more_handlers: Sequence[grpc.GenericRpcHandler] = (),
     ) -> None:
+        self._more_handlers = tuple(more_handlers)
         self._dispatcher = dispatcher
         self._address = address
         self._settings = settings or GrpcSettings()
@@ -72,7 +75,7 @@ class GrpcServer:
         Health says NOT_SERVING until `set_serving`.
         """
         server = grpc.aio.server(
-            handlers=generic_handlers(self._dispatcher, self._gate),
+            handlers=[*generic_handlers(self._dispatcher, self._gate), *self._more_handlers],
             options=_options(self._settings),
             # The bound of last resort, without our details: the gate answers before it.
             maximum_concurrent_rpcs=2 * self._settings.calls_max + WATCHERS_MAX,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, literal_column, select
+from sqlalchemy import Connection, select, text
 
 from lava_grpc.core.account import Account, Grant
 from lava_grpc.core.books import StoredEntry
@@ -11,15 +11,15 @@ from lava_grpc.store import rows, schema
 from lava_grpc.store.cursors import newest_first
 from lava_grpc.store.sql import ACCOUNT_COLUMNS, ENTRY_COLUMNS, GRANT_COLUMNS
 
-_accounts = schema.accounts.c
 _grants = schema.grants.c
 _entries = schema.entries.c
 
-_ACCOUNT = [_accounts[name] for name in ACCOUNT_COLUMNS]
 _GRANT = [_grants[name] for name in GRANT_COLUMNS]
 _ENTRY = [_entries[name] for name in ENTRY_COLUMNS]
-# As the partial index spells it: SQLite would not see a parameter's value.
-_LIVE: ColumnElement[bool] = literal_column("live")
+_LISTED = ", ".join([f"a.{c}" for c in ACCOUNT_COLUMNS] + [f"g.{c}" for c in GRANT_COLUMNS])
+_WITH_GRANTS = f"""SELECT {_LISTED} FROM accounts AS a LEFT JOIN grants AS g
+    ON g.merchant_id = a.merchant_id AND g.account_id = a.account_id AND g.live
+    WHERE a.merchant_id = :merchant_id AND a.account_id = :account_id"""  # noqa: S608 - our names
 
 
 def find(connection: Connection, merchant_id: str, account_id: str) -> Account | None:
@@ -27,21 +27,16 @@ def find(connection: Connection, merchant_id: str, account_id: str) -> Account |
 
     One statement reads both, so that they are of one commit.
     """
-    grants_of = (_grants.merchant_id == _accounts.merchant_id) & (
-        _grants.account_id == _accounts.account_id
-    )
-    query = (
-        select(*_ACCOUNT, *_GRANT)
-        .join_from(schema.accounts, schema.grants, grants_of & _LIVE, isouter=True)
-        .where(_accounts.merchant_id == merchant_id, _accounts.account_id == account_id)
-        .with_hint(schema.grants, "INDEXED BY grants_live", "sqlite")
-    )
-    found = connection.execute(query).all()
+    # SQLite has to be told the index: it has no statistics.
+    hint = " INDEXED BY grants_live" if connection.dialect.name == "sqlite" else ""
+    query = text(_WITH_GRANTS.replace(" AS g", f" AS g{hint}"))
+    scope = {"merchant_id": merchant_id, "account_id": account_id}
+    found = connection.execute(query, scope).all()
     if not found:
         return None
-    account = rows.account_of(tuple(found[0])[: len(_ACCOUNT)])
+    account = rows.account_of(tuple(found[0])[: len(ACCOUNT_COLUMNS)])
     for row in found:
-        grant = tuple(row)[len(_ACCOUNT) :]
+        grant = tuple(row)[len(ACCOUNT_COLUMNS) :]
         if grant[0] is not None:
             account.insert_grant(rows.grant_of(grant))
     return account
@@ -58,6 +53,7 @@ def list_grants(
         page,
         _grants.merchant_id == merchant_id,
         _grants.account_id == account_id,
+        ids_first=True,
     )
     return Slice([rows.grant_of(tuple(row)) for row in found], cursor)
 
@@ -76,5 +72,7 @@ def list_entries(
         scope.append(_entries.account_id == account_id)
     if request_id is not None:
         scope.append(_entries.request_id == request_id)
-    found, cursor = newest_first(connection, select(*_ENTRY), _entries.entry_id, page, *scope)
+    found, cursor = newest_first(
+        connection, select(*_ENTRY), _entries.entry_id, page, *scope, ids_first=len(scope) > 1
+    )
     return Slice([StoredEntry(*rows.entry_of(tuple(row))) for row in found], cursor)

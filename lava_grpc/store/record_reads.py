@@ -33,11 +33,8 @@ _holds = schema.holds.c
 _requests = schema.requests.c
 
 _REQUEST = [_requests[name] for name in REQUEST_COLUMNS]
-_UNRECORDED = and_(
-    hold_reads.ACTIVE,
-    ~exists().where(
-        _requests.merchant_id == _holds.merchant_id, _requests.request_id == _holds.request_id
-    ),
+_UNRECORDED = ~exists().where(
+    _requests.merchant_id == _holds.merchant_id, _requests.request_id == _holds.request_id
 )
 
 
@@ -118,21 +115,21 @@ def _place(connection: Connection, merchant_id: str, request_id: str) -> _Place:
 def _recorded(
     connection: Connection, merchant_id: str, wanted: RecordFilter, after: _Place | None
 ) -> Select[Any]:
-    query = _keys(_requests, merchant_id, after, recorded=True)
+    query = _keys(_requests, after, recorded=True).where(_requests.merchant_id == merchant_id)
     if wanted.customer_id is not None:
         query = query.where(_requests.customer_id == wanted.customer_id)
     if wanted.meter_id is not None:
         query = query.where(_requests.meter_id == wanted.meter_id)
     if wanted.metadata:
         query = query.where(has_labels(connection, _requests.metadata, wanted.metadata))
-    index = "requests_by_time" if wanted.customer_id is None else "requests_by_customer"
-    return query.with_hint(schema.requests, f"INDEXED BY {index}", "sqlite")
+    return query
 
 
 def _waiting(
     connection: Connection, merchant_id: str, wanted: RecordFilter, after: _Place | None
 ) -> Select[Any]:
-    query = _keys(_holds, merchant_id, after, recorded=False).where(_UNRECORDED)
+    query = _keys(_holds, after, recorded=False).where(_UNRECORDED)
+    query = query.where(hold_reads.active_of(connection, merchant_id))
     facts = _holds.facts
     if wanted.customer_id is not None:
         query = query.where(hold_reads.of_customer(connection, wanted.customer_id))
@@ -140,12 +137,11 @@ def _waiting(
         query = query.where(text_at(connection, facts, "meter_id") == wanted.meter_id)
     if wanted.metadata:
         query = query.where(has_labels(connection, facts, wanted.metadata, "metadata"))
-    return query.with_hint(schema.holds, hold_reads.USE_ACTIVE, "sqlite")
+    return query
 
 
 def _keys(
     columns: Any,  # noqa: ANN401 - the columns of either table
-    merchant_id: str,
     after: _Place | None,
     *,
     recorded: bool,
@@ -153,7 +149,6 @@ def _keys(
     place = (columns.created_at, columns.request_id)
     query = select(columns.merchant_id, columns.request_id, columns.created_at)
     query = query.add_columns(literal(recorded).label("recorded"))
-    query = query.where(columns.merchant_id == merchant_id)
     if after is not None:
         query = query.where(tuple_(*place) < tuple_(*after))
     return query.order_by(place[0].desc(), place[1].desc())

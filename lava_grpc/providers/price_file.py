@@ -1,0 +1,248 @@
+"""An operator's own prices: a JSON file that adds models or replaces the catalogue's price.
+
+    {"providers": {
+      "deepinfra": {
+        "meta-llama/Llama-3.3-70B-Instruct": {
+          "per_million_tokens": {"input": "0.23", "output": "0.40", "cache_read": "0.10"},
+          "tiers": [{"above_input_tokens": 200000,
+                     "per_million_tokens": {"input": "0.46", "output": "0.80"}}],
+          "context_window": 131072,
+          "max_output": 16384
+        },
+        "whisper-*": {"per_second": {"input": "0.0000075"}}
+      }
+    }}
+
+A provider is named by its id in the registry or in the catalogue. A model's name
+is compared whole, in any case, or up to a closing `*`; an exact name is preferred,
+then the longest. What a model's entry does not price costs nothing, except that a
+kind of token without a rate of its own costs what it is a kind of: cached and
+multi-modal input costs `input`, reasoning and multi-modal output costs `output`.
+
+Rates are US dollars as decimal strings (or JSON numbers, read digit by digit):
+
+- `per_million_tokens`: `input`, `output`, `cache_read`, `cache_write`,
+  `cache_write_1h`, `input_audio`, `input_image`, `cache_audio_read`,
+  `cache_image_read`, `reasoning`, `output_audio`, `output_image`, `citation`;
+- `per_million_characters` and `per_second`: `input`, `output`;
+- `per_request`, `per_web_search`, `per_search_unit`, `per_page`,
+  `per_annotated_page`, `per_image`;
+- `tiers`: token rates that hold for the whole call once its input is larger.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from lava_grpc.core.usage import COUNT_MAX
+from lava_grpc.providers import counts
+from lava_grpc.providers.rates import (
+    MILLION,
+    SECOND,
+    TOKEN_KINDS,
+    ZERO,
+    Rate,
+    Rates,
+    rate,
+    with_fallbacks,
+)
+
+FILE_BYTES_MAX = 16 * 1024 * 1024
+RATE_MAX = 10**9
+TIERS_MAX = 16
+
+_PIECES = {
+    "per_request": "request",
+    "per_web_search": "web_search",
+    "per_search_unit": "search_unit",
+    "per_page": "page",
+    "per_annotated_page": "annotated_page",
+    "per_image": "image",
+}
+_KEYS = frozenset(
+    (
+        "per_million_tokens",
+        "per_million_characters",
+        "per_second",
+        "tiers",
+        "context_window",
+        "max_output",
+        *_PIECES,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PricedModel:
+    """One model of the file."""
+
+    rates: Rates
+    context_window: int | None = None
+    max_output: int | None = None
+
+
+class PriceFile:
+    """The models of a file, by provider and name."""
+
+    def __init__(self, models: Mapping[str, Mapping[str, PricedModel]]) -> None:
+        self._models = models
+        self._prefixes = {
+            provider: sorted(
+                ((name[:-1], model) for name, model in named.items() if name.endswith("*")),
+                key=lambda item: -len(item[0]),
+            )
+            for provider, named in models.items()
+        }
+
+    def find(self, provider: str, model: str) -> PricedModel | None:
+        """The file's entry for a model, None without one."""
+        named = self._models.get(provider)
+        if named is None:
+            return None
+        lower = model.lower()
+        found = named.get(lower)
+        if found is not None:
+            return found
+        return next(
+            (model for prefix, model in self._prefixes[provider] if lower.startswith(prefix)), None
+        )
+
+
+def load(path: Path) -> PriceFile:
+    """Read a price file. Raises ValueError naming the file and the place in it."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or 'cannot be read'}") from error
+    if len(raw) > FILE_BYTES_MAX:
+        raise ValueError(f"{path}: must not be larger than {FILE_BYTES_MAX} bytes")
+    try:
+        document = json.loads(raw, parse_float=str)
+    except RecursionError:
+        raise ValueError(f"{path}: is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: is not JSON: {error}") from None
+    try:
+        return parse(document)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def parse(document: object) -> PriceFile:
+    """The models of a parsed file. Raises ValueError naming the place."""
+    top = _object(document, "the file", frozenset(("providers",)))
+    providers = _object(top.get("providers"), "providers")
+    return PriceFile(
+        {
+            provider: _models(models, f"providers.{provider}")
+            for provider, models in providers.items()
+        }
+    )
+
+
+def _models(value: object, place: str) -> dict[str, PricedModel]:
+    models: dict[str, PricedModel] = {}
+    for name, entry in _object(value, place).items():
+        at = f"{place}.{name}"
+        if not name or "*" in name[:-1]:
+            raise ValueError(f"{at}: a model's name may have a '*' at its end alone")
+        if name.lower() in models:
+            raise ValueError(f"{at}: is there twice")
+        models[name.lower()] = _model(entry, at)
+    return models
+
+
+def _model(value: object, place: str) -> PricedModel:
+    entry = _object(value, place, _KEYS)
+    tokens = _tokens(entry, place)
+    characters = _rates(entry.get("per_million_characters"), f"{place}.per_million_characters")
+    seconds = _rates(entry.get("per_second"), f"{place}.per_second")
+    pieces: dict[str, Any] = {
+        field: rate(_price(entry[key], f"{place}.{key}"), 1)
+        for key, field in _PIECES.items()
+        if key in entry
+    }
+    pieces.setdefault("annotated_page", pieces.get("page", ZERO))
+    return PricedModel(
+        rates=Rates(
+            **with_fallbacks(tokens.get),
+            input_character=_by(characters, "input", MILLION),
+            output_character=_by(characters, "output", MILLION),
+            input_micro=_by(seconds, "input", SECOND),
+            output_micro=_by(seconds, "output", SECOND),
+            **pieces,
+        ),
+        context_window=_count(entry, "context_window", place),
+        max_output=_count(entry, "max_output", place),
+    )
+
+
+def _tokens(entry: Mapping[str, Any], place: str) -> dict[str, Rate]:
+    base = _rates(entry.get("per_million_tokens"), f"{place}.per_million_tokens", TOKEN_KINDS)
+    tiers: dict[str, dict[int, Decimal]] = {kind: {} for kind in TOKEN_KINDS}
+    for start, prices in _tiers(entry.get("tiers"), f"{place}.tiers"):
+        for kind, price in prices.items():
+            if kind not in base:
+                raise ValueError(f"{place}.tiers: {kind} has no rate below the first tier")
+            tiers[kind][start] = price
+    return {kind: rate(price, MILLION, tiers[kind]) for kind, price in base.items()}
+
+
+def _tiers(value: object, place: str) -> list[tuple[int, dict[str, Decimal]]]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or len(value) > TIERS_MAX:
+        raise ValueError(f"{place}: must be a list of at most {TIERS_MAX} tiers")
+    tiers: list[tuple[int, dict[str, Decimal]]] = []
+    for index, item in enumerate(value):
+        at = f"{place}[{index}]"
+        tier = _object(item, at, frozenset(("above_input_tokens", "per_million_tokens")))
+        start = _count(tier, "above_input_tokens", at)
+        if start is None or (tiers and start <= tiers[-1][0]):
+            raise ValueError(f"{at}.above_input_tokens: must be there, and grow from tier to tier")
+        rates = _rates(tier.get("per_million_tokens"), f"{at}.per_million_tokens", TOKEN_KINDS)
+        tiers.append((start, rates))
+    return tiers
+
+
+def _rates(
+    value: object, place: str, kinds: tuple[str, ...] = ("input", "output")
+) -> dict[str, Decimal]:
+    if value is None:
+        return {}
+    entry = _object(value, place, frozenset(kinds))
+    return {kind: _price(price, f"{place}.{kind}") for kind, price in entry.items()}
+
+
+def _by(rates: Mapping[str, Decimal], kind: str, per: int) -> Rate:
+    return rate(rates[kind], per) if kind in rates else ZERO
+
+
+def _price(value: object, place: str) -> Decimal:
+    price = counts.decimal(value)
+    if price is None or price > RATE_MAX:
+        raise ValueError(f"{place}: must be a decimal of US dollars from 0 to {RATE_MAX}")
+    return price
+
+
+def _count(entry: Mapping[str, Any], key: str, place: str) -> int | None:
+    value = entry.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= COUNT_MAX:
+        raise ValueError(f"{place}.{key}: must be a whole number above 0")
+    return value
+
+
+def _object(value: object, place: str, keys: frozenset[str] | None = None) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{place}: must be an object")  # noqa: TRY004 - the file's error
+    unknown = sorted(value.keys() - keys) if keys is not None else []
+    if unknown:
+        raise ValueError(f"{place}.{unknown[0]}: is not known here")
+    return value

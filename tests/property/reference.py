@@ -1,0 +1,280 @@
+"""The ledger once more, as plainly as it can be said; the state machine compares.
+
+One command at a time, one dict per thing, sums taken over everything each
+time. Written from the design's section 3, and slow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+Part: TypeAlias = tuple[str, str, int]
+"""Role, account, amount."""
+Leg: TypeAlias = tuple[str, str, str | None, int]
+"""Role, account, grant or None for the credit limit, amount."""
+Answer: TypeAlias = tuple[object, ...]
+
+REUSED: Answer = ("refused", "REQUEST_ID_REUSED")
+SHORT: Answer = ("refused", "INSUFFICIENT_CREDITS")
+ENDED: Answer = ("refused", "RESERVATION_ENDED")
+INVALID: Answer = ("refused", "INVALID_FIELD")
+NOT_FOUND: Answer = ("refused", "NOT_FOUND")
+
+
+@dataclass
+class Credit:
+    account: str
+    order: tuple[int, float, int, str]
+    expires: float
+    meters: tuple[str, ...] | None
+    fingerprint: str
+    free: int
+
+
+@dataclass
+class Hold:
+    state: str
+    expires: int
+    parts: dict[str, str]
+    legs: list[Leg]
+    forward: bool
+    fingerprint: str
+
+
+@dataclass
+class Record:
+    fingerprint: str
+    charge: int
+    cost: int
+    flags: set[str]
+
+
+@dataclass
+class Reference:
+    limits: dict[str, int | None]
+    now: int = 0
+    grants: dict[str, Credit] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
+    overage: dict[str, int] = field(default_factory=dict)
+
+    # What there is.
+
+    def legs(self, account: str | None = None, grant: str | None = None) -> int:
+        """What active holds have taken of an account, or of a grant."""
+        return sum(
+            leg[3]
+            for hold in self.holds.values()
+            if hold.state == "active"
+            for leg in hold.legs
+            if (grant is None or leg[2] == grant) and (account is None or leg[1] == account)
+        )
+
+    def credit_legs(self, account: str) -> int:
+        of_grants = sum(
+            self.legs(account, name) for name, g in self.grants.items() if g.account == account
+        )
+        return self.legs(account) - of_grants
+
+    def balance(self, account: str) -> int:
+        mine = [(name, g) for name, g in self.grants.items() if g.account == account]
+        return sum(g.free + self.legs(grant=name) for name, g in mine) - self.overage.get(
+            account, 0
+        )
+
+    def spendable(self, account: str, meter: str | None) -> list[str]:
+        """Grants in burn order."""
+        names = [
+            name
+            for name, g in self.grants.items()
+            if g.account == account
+            and g.expires > self.now
+            and (g.meters is None or meter in g.meters)
+        ]
+        return sorted(names, key=lambda name: self.grants[name].order)
+
+    def available(self, account: str, meter: str | None) -> float:
+        limit = self.limits[account]
+        if limit is None:
+            return float("inf")
+        free = sum(self.grants[name].free for name in self.spendable(account, meter))
+        return limit - self.overage.get(account, 0) - self.credit_legs(account) + free
+
+    # What can happen.
+
+    def tick(self, now: int) -> None:
+        self.now = now
+        for grant in self.grants.values():
+            if grant.expires <= now:
+                grant.free = 0
+
+    def grant(self, name: str, credit: Credit) -> Answer:
+        if name in self.grants:
+            same = self.grants[name].fingerprint == credit.fingerprint
+            return ("granted", True) if same else REUSED
+        if credit.free <= 0 or credit.expires <= self.now:
+            return INVALID
+        self.grants[name] = credit
+        self.cover(credit.account)
+        return ("granted", False)
+
+    def hold(
+        self, name: str, hold: Hold, parts: list[Part], meter: str | None, *, partial: bool
+    ) -> Answer:
+        """Place `hold`; its state "dry" stands for a dry run."""
+        dry = hold.state == "dry"
+        if not dry and name in self.holds:
+            seen = self.holds[name]
+            if seen.forward or hold.forward or seen.fingerprint != hold.fingerprint:
+                return REUSED
+            return ("held", True, False, sum(leg[3] for leg in seen.legs))
+        if not dry and name in self.records:
+            return REUSED
+        self.holds["trial"] = replace(hold, state="active", legs=[])
+        shrunk = refused = False
+        for role, account, amount in parts:
+            there = self.available(account, meter)
+            taken = amount
+            if amount > max(there, 0):
+                taken, shrunk = max(int(there), 0), True
+                refused = refused or not partial or taken == 0
+            self.take("trial", role, account, taken, meter)
+        trial = self.holds.pop("trial")
+        if dry or refused:
+            self.give_back(trial.legs)
+        if refused:
+            return SHORT
+        if not dry:
+            hold.legs = trial.legs
+            self.holds[name] = hold
+        return ("held", False, shrunk, sum(leg[3] for leg in trial.legs))
+
+    def release(self, name: str) -> Answer:
+        if name not in self.holds:
+            return NOT_FOUND
+        hold = self.holds[name]
+        if hold.state != "released":
+            if hold.state != "active" or hold.expires <= self.now:
+                return ENDED
+            self.end(hold, "released")
+        return ("hold", hold.state)
+
+    def extend(self, name: str, expires: int) -> Answer:
+        if name not in self.holds:
+            return NOT_FOUND
+        hold = self.holds[name]
+        if hold.state != "active" or hold.expires <= self.now:
+            return ENDED
+        hold.expires = expires
+        return ("hold", "active")
+
+    def expire(self, name: str, *, charge: bool) -> Answer:
+        if name not in self.holds:
+            return NOT_FOUND
+        hold = self.holds[name]
+        if hold.state == "active" and hold.expires <= self.now:
+            charged = charge and hold.forward and bool(hold.legs)
+            if hold.forward:
+                paid = dict.fromkeys(("charge", "cost", "budget"), 0)
+                for role, _, _, amount in hold.legs if charged else []:
+                    paid[role] += amount
+                mark = "abandoned, charged" if charged else "abandoned"
+                self.records[name] = Record(mark, paid["charge"], paid["cost"], {"abandoned"})
+            if charged:
+                hold.state = "expired"
+                for _, account, grant, amount in hold.legs:
+                    if grant is None:
+                        self.owe(account, amount)
+                for account in hold.parts.values():
+                    self.cover(account)
+            else:
+                self.end(hold, "expired")
+        return ("hold", hold.state)
+
+    def settle(self, name: str, fingerprint: str, parts: list[Part], meter: str | None) -> Answer:
+        hold, seen = self.holds.get(name), self.records.get(name)
+        if hold and not set(hold.parts.values()) <= {account for _, account, _ in parts}:
+            return REUSED
+        if seen and seen.fingerprint == "abandoned, charged":
+            return ENDED
+        if seen and seen.fingerprint != "abandoned":
+            return ("settled", True) if seen.fingerprint == fingerprint else REUSED
+        if hold and hold.state in {"settled", "released"}:
+            return ENDED
+        flags = self.pay(hold, {role: (account, amount) for role, account, amount in parts}, meter)
+        by_role = {role: amount for role, _, amount in parts}
+        charge, cost = by_role.get("charge", 0), by_role.get("cost", 0)
+        self.records[name] = Record(fingerprint, charge, cost, flags)
+        return ("settled", False)
+
+    def pay(
+        self, hold: Hold | None, unpaid: dict[str, tuple[str, int]], meter: str | None
+    ) -> set[str]:
+        flags: set[str] = set()
+        if hold and (hold.state == "expired" or hold.expires <= self.now):
+            flags.add("late")
+            if hold.state == "active":
+                self.end(hold, "expired")
+        elif hold:
+            self.spend_legs(hold, unpaid)
+            if any(amount > 0 for _, amount in unpaid.values()):
+                flags.add("overrun")
+        for account, amount in unpaid.values():
+            if amount > 0:
+                self.spend(account, amount, meter)
+                if self.available(account, meter) < 0:
+                    flags.add("overdrawn")
+        for account, _ in unpaid.values():
+            self.cover(account)
+        return flags
+
+    # How credit moves.
+
+    def take(self, hold: str, role: str, account: str, amount: int, meter: str | None) -> None:
+        for name in self.spendable(account, meter):
+            piece = min(amount, self.grants[name].free)
+            if piece:
+                self.grants[name].free -= piece
+                self.holds[hold].legs.append((role, account, name, piece))
+            amount -= piece
+        if amount:
+            self.holds[hold].legs.append((role, account, None, amount))
+
+    def give_back(self, legs: list[Leg]) -> None:
+        for _, _, grant, amount in legs:
+            if grant is not None and self.grants[grant].expires > self.now:
+                self.grants[grant].free += amount
+
+    def end(self, hold: Hold, state: str) -> None:
+        hold.state = state
+        self.give_back(hold.legs)
+        for account in hold.parts.values():
+            self.cover(account)
+
+    def spend_legs(self, hold: Hold, unpaid: dict[str, tuple[str, int]]) -> None:
+        hold.state = "settled"
+        for role, account, grant, amount in hold.legs:
+            spent = 0
+            if role in unpaid and unpaid[role][0] == account:
+                spent = min(amount, unpaid[role][1])
+                unpaid[role] = (account, unpaid[role][1] - spent)
+            if grant is None:
+                self.owe(account, spent)
+            self.give_back([(role, account, grant, amount - spent)])
+
+    def spend(self, account: str, amount: int, meter: str | None) -> None:
+        for name in self.spendable(account, meter):
+            piece = min(amount, self.grants[name].free)
+            self.grants[name].free -= piece
+            amount -= piece
+        self.owe(account, amount)
+
+    def owe(self, account: str, amount: int) -> None:
+        self.overage[account] = self.overage.get(account, 0) + amount
+
+    def cover(self, account: str) -> None:
+        for name in self.spendable(account, None):
+            paid = min(self.overage.get(account, 0), self.grants[name].free)
+            self.grants[name].free -= paid
+            self.owe(account, -paid)

@@ -1,0 +1,126 @@
+"""A store in memory, as naive as can be: what `apply` needs is loaded afresh each time.
+
+Each batch sees copies of the rows that its commands name and nothing else, as
+a real store would load them; only what `Changes` lists is kept. A row that the
+core changed without saying so is therefore lost, and some rule breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from lava_grpc.core.account import Account, Grant
+from lava_grpc.core.commands import AddGrant, Command, Expire, Extend, PlaceHold, Release, Settle
+from lava_grpc.core.hold import Hold
+from lava_grpc.core.ledger import Decision, apply
+from lava_grpc.core.request_record import RequestRecord
+from lava_grpc.core.state import Changes, CounterKey, Entry, Key, LedgerState, TierCounter
+from lava_grpc.core.time import Instant
+from tests.support.invariants import Books, broken_rules
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+@dataclass(slots=True)
+class LedgerRows:
+    """All tables, keyed as in a database."""
+
+    accounts: dict[Key, Account] = field(default_factory=dict)
+    grants: dict[Key, Grant] = field(default_factory=dict)
+    holds: dict[Key, Hold] = field(default_factory=dict)
+    records: dict[Key, RequestRecord] = field(default_factory=dict)
+    counters: dict[CounterKey, TierCounter] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+
+    def add_account(self, account: Account) -> None:
+        """Put an account without credit into the table."""
+        self.accounts[account.merchant_id, account.account_id] = account
+
+    def run(self, commands: Sequence[Command], now: Instant) -> Decision:
+        """Load, decide, write."""
+        decision = apply(self._load(commands), commands, now)
+        self._write(decision.changes)
+        return decision
+
+    def broken_rules(self) -> list[str]:
+        """What `tests.support.invariants` finds in the rows."""
+        return broken_rules(
+            Books(
+                self.accounts.values(),
+                self.grants.values(),
+                self.holds.values(),
+                self.records.values(),
+                self.entries,
+            )
+        )
+
+    def _load(self, commands: Sequence[Command]) -> LedgerState:
+        state = LedgerState()
+        for key in _account_keys(commands):
+            if key in self.accounts:
+                account = replace(self.accounts[key], grants=[])
+                state.accounts[key] = account
+                for grant_key, row in self.grants.items():
+                    if (row.merchant_id, row.account_id) == key and row.live:
+                        state.grants[grant_key] = replace(row)
+                        account.insert_grant(state.grants[grant_key])
+        requests = self._request_keys(commands)
+        for key, row in self.grants.items():
+            if (row.merchant_id, row.request_id) in requests:
+                grant = state.grants.setdefault(key, replace(row))
+                state.grants_by_request[row.merchant_id, row.request_id] = grant
+        for key, hold in self.holds.items():
+            if (hold.merchant_id, hold.request_id) in requests:
+                state.holds[key] = hold.copy()
+                state.holds_by_request[hold.merchant_id, hold.request_id] = state.holds[key]
+        state.records = {key: row for key, row in self.records.items() if key in requests}
+        state.counters = {key: replace(row) for key, row in self.counters.items()}
+        return state
+
+    def _request_keys(self, commands: Iterable[Command]) -> set[Key]:
+        keys: set[Key] = set()
+        for command in commands:
+            if isinstance(command, PlaceHold | Settle | AddGrant):
+                keys.add((command.merchant_id, command.request_id))
+            if isinstance(command, Settle | Release | Extend | Expire) and command.hold_id:
+                hold = self.holds.get((command.merchant_id, command.hold_id))
+                if hold is not None:
+                    keys.add((hold.merchant_id, hold.request_id))
+        return keys
+
+    def _write(self, changes: Changes) -> None:
+        for new, changed in (
+            (changes.new_grants, changes.grants),
+            (changes.new_holds, changes.holds),
+            (changes.new_records, changes.records),
+        ):
+            assert not set(new) & set(changed), "a row is to be both inserted and updated"
+        accounts = {key: replace(row, grants=[]) for key, row in changes.accounts.items()}
+        _update(self.accounts, accounts)
+        _insert(self.grants, {key: replace(row) for key, row in changes.new_grants.items()})
+        _update(self.grants, {key: replace(row) for key, row in changes.grants.items()})
+        _insert(self.holds, {key: row.copy() for key, row in changes.new_holds.items()})
+        _update(self.holds, {key: row.copy() for key, row in changes.holds.items()})
+        _insert(self.records, changes.new_records)
+        _update(self.records, changes.records)
+        self.counters |= {key: replace(row) for key, row in changes.counters.items()}
+        self.entries += changes.entries
+
+
+def _account_keys(commands: Iterable[Command]) -> set[Key]:
+    return {(command.merchant_id, name) for command in commands for name in command.account_ids}
+
+
+def _insert(table: dict[_K, _V], rows: dict[_K, _V]) -> None:
+    for key, row in rows.items():
+        assert key not in table, f"inserted twice: {key}"
+        table[key] = row
+
+
+def _update(table: dict[_K, _V], rows: dict[_K, _V]) -> None:
+    for key, row in rows.items():
+        assert key in table, f"updated, but not there: {key}"
+        table[key] = row

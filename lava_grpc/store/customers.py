@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, insert, select, 
 
 from lava_grpc.core.account import AccountKind
 from lava_grpc.core.errors import Reason, Refusal
+from lava_grpc.core.money import Amount
 from lava_grpc.core.page import Page, Slice
 from lava_grpc.core.resources import Customer
 from lava_grpc.core.time import Instant
@@ -91,6 +92,8 @@ def change(
             .values(fields)
         )
     if limit:
+        if _lower(limit["credit_limit"], customer.credit_limit):
+            limit["limit_lowered"] = True
         _set_account(connection, customer, limit)
     return find(connection, merchant_id, customer.customer_id)
 
@@ -113,6 +116,11 @@ def delete(connection: Connection, merchant_id: str, ident: str, at: Instant) ->
         return False
     _set_account(connection, customer, {"closed": True})
     return True
+
+
+def _lower(limit: object, than: Amount | None) -> bool:
+    """Whether a limit is below another; None is unlimited."""
+    return isinstance(limit, int) and (than is None or limit < than)
 
 
 def _set_account(connection: Connection, customer: Customer, values: Mapping[str, object]) -> None:

@@ -56,7 +56,9 @@ class Database:
             with engine.begin() as connection:
                 return work(connection)
         except Exception as error:
-            raise self._unavailable(error) from error
+            if self.store_engine.lost(error):
+                raise unavailable() from error
+            raise
 
     def _write(self, work: Callable[[Connection], T]) -> T:
         for attempt in range(1, ATTEMPTS_MAX + 1):
@@ -64,12 +66,12 @@ class Database:
                 with self.store_engine.engine.begin() as connection:
                     return work(connection)
             except Exception as error:
-                if attempt == ATTEMPTS_MAX or not self.store_engine.retryable(error):
-                    raise self._unavailable(error) from error
+                if attempt < ATTEMPTS_MAX and self.store_engine.retryable(error):
+                    continue
+                if self.store_engine.lost(error):
+                    raise unavailable() from error
+                raise
         raise AssertionError("unreachable")
-
-    def _unavailable(self, error: Exception) -> Exception:
-        return unavailable() if self.store_engine.lost(error) else error
 
 
 def unavailable() -> Refusal:

@@ -111,6 +111,8 @@ accounts = Table(
     Column("held", BigInteger, nullable=False, server_default="0"),
     # NULL: unlimited.
     Column("credit_limit", BigInteger, server_default="0"),
+    # The limit was lowered once: what was taken under a higher one may then exceed it.
+    Column("limit_lowered", Boolean, nullable=False, server_default=false()),
     Column("closed", Boolean, nullable=False, server_default=false()),
     sqlite_with_rowid=False,
     # Room on each page lets PostgreSQL update a hot account in place.

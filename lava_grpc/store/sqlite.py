@@ -17,6 +17,11 @@ BUSY_TIMEOUT_SECONDS = 30
 """How long a connection waits for another process that writes."""
 
 
+# The low byte of an extended result code is the kind of error.
+_PRIMARY_CODE = 0xFF
+_AWAY = frozenset((sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR))
+
+
 class _SqliteFlavor(Flavor):
     placeholder = "?"
     # A transaction that writes has the database to itself.
@@ -75,9 +80,12 @@ class SqliteEngine:
         return isinstance(cause, sqlite3.OperationalError) and "locked" in str(cause)
 
     def lost(self, error: BaseException) -> bool:
-        """See `StoreEngine.lost`: a full disk, or a file that cannot be opened."""
+        """See `StoreEngine.lost`: a full disk, or a file that cannot be read or opened."""
         cause = error.orig if isinstance(error, DBAPIError) else error
-        return isinstance(cause, sqlite3.OperationalError) and "locked" not in str(cause)
+        return (
+            isinstance(cause, sqlite3.OperationalError)
+            and getattr(cause, "sqlite_errorcode", 0) & _PRIMARY_CODE in _AWAY
+        )
 
 
 class SqliteSession:

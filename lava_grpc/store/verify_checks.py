@@ -99,7 +99,7 @@ _ACCOUNT_CHECKS = (
     ),
     # Past the limit is all that holds and usage took beyond the grants: held credit and
     # overage, which is held - balance + what its grants have free. Holds must stay within
-    # the limit; only usage that is marked may pass it.
+    # the limit; only usage that is marked may pass it, or a limit that was lowered since.
     Check(
         "overspend",
         "account",
@@ -110,7 +110,8 @@ _ACCOUNT_CHECKS = (
             SELECT merchant_id, account_id, SUM(remaining) AS amount
             FROM g GROUP BY merchant_id, account_id
         ) AS s ON s.merchant_id = a.merchant_id AND s.account_id = a.account_id
-        WHERE a.held - a.balance + COALESCE(s.amount, 0) > a.credit_limit AND NOT EXISTS (
+        WHERE a.held - a.balance + COALESCE(s.amount, 0) > a.credit_limit
+            AND NOT a.limit_lowered AND NOT EXISTS (
             SELECT 1 FROM e JOIN r
                 ON r.merchant_id = e.merchant_id AND r.request_id = e.request_id
             WHERE e.merchant_id = a.merchant_id AND e.account_id = a.account_id

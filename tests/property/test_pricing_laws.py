@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lava_grpc.core.money import SCALE
@@ -50,6 +50,19 @@ usages = st.builds(
 )
 
 
+# Two lines of 1.5 each round up to 2.
+_ROUNDING_UP = Meter(
+    "mer",
+    "prd",
+    "slug",
+    RateType.FIXED,
+    TierType.TOKENS_1M,
+    Basis.BOTH,
+    (Tier(0, 1), Tier(1_500_000, 1)),
+)
+
+
+@example(_ROUNDING_UP, Usage(input_tokens=3_000_000), 0, 0, 0)
 @given(meters(), usages, _costs, _counted, _counted)
 def test_the_bound_is_never_below_the_price_however_the_counter_moves(
     meter: Meter, usage: Usage, cost: int, counted: int, moved: int

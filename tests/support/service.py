@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ import httpx
 from lava_grpc import config
 from lava_grpc.app.office import open_office
 from lava_grpc.app.service import Service
+from lava_grpc.core.time import Clock
 from lava_grpc.testing import FakeProvider
 
 PROVIDER_KEYS = {"openai": "sk-platform", "anthropic": "sk-ant-platform", "google": "g-platform"}
@@ -92,9 +93,17 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    database_url: str, *, wallet_limit: str = "unlimited", **settings: object
+    database_url: str,
+    *,
+    wallet_limit: str = "unlimited",
+    hosts: Iterable[str] = (),
+    clock: Clock | None = None,
+    **settings: object,
 ) -> AsyncIterator[Running]:
-    """Serve on loopback until the block ends; further settings as `config.Settings` names them."""
+    """Serve on loopback until the block ends; further settings as `config.Settings` names them.
+
+    `hosts` are sent to the fake provider too, at its root.
+    """
     async with FakeProvider() as provider:
         chosen = config.load(
             {
@@ -102,14 +111,14 @@ async def running(
                 "grpc_address": "127.0.0.1:0",
                 "http_address": "127.0.0.1:0",
                 "provider_keys": PROVIDER_KEYS,
-                "upstream_map": provider.upstream_map(),
+                "upstream_map": dict.fromkeys(hosts, provider.base_url) | provider.upstream_map(),
                 "shutdown_seconds": 10,
                 **settings,
             }
         )
         async with open_office(chosen) as office:
             merchant = await office.add_merchant("test", test_mode=True, wallet_limit=wallet_limit)
-        service = Service(chosen)
+        service = Service(chosen, clock)
         addresses = await service.start()
         http_url = f"http://{addresses.http_address}"
         try:

@@ -37,7 +37,9 @@ class _EntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryKind.V
     ENTRY_KIND_EXPIRY: _EntryKind.ValueType  # 4
     """Credit expired unspent: from the account to `breakage`."""
     ENTRY_KIND_COVER: _EntryKind.ValueType  # 5
-    """A new grant paid for overage that was used before it: from the account to itself."""
+    """Free credit paid for overage that was used before it: from the account to itself."""
+    ENTRY_KIND_BUDGET: _EntryKind.ValueType  # 6
+    """A spend key's budget was used: from the key's account to `budgets`."""
 
 class EntryKind(_EntryKind, metaclass=_EntryKindEnumTypeWrapper):
     """Why an entry was written."""
@@ -53,7 +55,9 @@ ENTRY_KIND_COST: EntryKind.ValueType  # 3
 ENTRY_KIND_EXPIRY: EntryKind.ValueType  # 4
 """Credit expired unspent: from the account to `breakage`."""
 ENTRY_KIND_COVER: EntryKind.ValueType  # 5
-"""A new grant paid for overage that was used before it: from the account to itself."""
+"""Free credit paid for overage that was used before it: from the account to itself."""
+ENTRY_KIND_BUDGET: EntryKind.ValueType  # 6
+"""A spend key's budget was used: from the key's account to `budgets`."""
 Global___EntryKind: _TypeAlias = EntryKind  # noqa: Y015
 
 @_typing.final
@@ -76,7 +80,7 @@ class LedgerEntry(_message.Message):
     debit_account: _builtins.str
     """The account that the amount left: a customer's or merchant's id, or `issuance`."""
     credit_account: _builtins.str
-    """The account that it reached: a customer's or merchant's id, or `revenue`, `providers`, `breakage`."""
+    """The account that it reached: a customer's or merchant's id, `revenue`, `providers`, `breakage` or `budgets`."""
     amount: _builtins.str
     """How much, a decimal string with ten places."""
     kind: Global___EntryKind.ValueType

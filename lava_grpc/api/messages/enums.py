@@ -89,7 +89,7 @@ ENTRY_KINDS = MappingProxyType(
         EntryKind.EXPIRY: ledger_service_pb2.ENTRY_KIND_EXPIRY,
         EntryKind.COVER: ledger_service_pb2.ENTRY_KIND_COVER,
         # Spend keys have no API yet: nothing writes such an entry.
-        EntryKind.BUDGET: ledger_service_pb2.ENTRY_KIND_UNSPECIFIED,
+        EntryKind.BUDGET: ledger_service_pb2.ENTRY_KIND_BUDGET,
     }
 )
 

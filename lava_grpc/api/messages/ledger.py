@@ -6,8 +6,8 @@ from lava.v1 import ledger_service_pb2 as pb
 
 from lava_grpc.api.messages.enums import ENTRY_KINDS
 from lava_grpc.api.messages.times import to_timestamp
-from lava_grpc.core.money import format_amount
 from lava_grpc.core.books import StoredEntry, VerifyReport
+from lava_grpc.core.money import format_amount
 
 
 def from_entry(stored: StoredEntry) -> pb.LedgerEntry:

@@ -129,7 +129,7 @@ def test_a_percentage_across_tiers_spreads_the_cost_by_units() -> None:
 
 def test_a_percentage_without_units_is_priced_by_the_current_tier() -> None:
     percent = meter((0, 2), (MILLION, 1), rate_type=RateType.PERCENTAGE)
-    charge = price(percent, Usage(), cost=units(8), counted=2 * MILLION)
+    charge = price(percent, Usage(), cost=units(8), counted=MILLION)
     assert charge.amount == units(8)
     assert [line.start for line in charge.lines] == [MILLION]
 
@@ -164,7 +164,7 @@ def test_the_bound_prices_all_by_the_dearest_tier_that_can_be_reached() -> None:
     rising = meter((0, 1), (10, 3), (20, 2), tier_type=TierType.REQUESTS)
     bounds = [
         price_upper_bound(rising, Usage(), cost=0, counted=counted, cycle_may_end=may_end)
-        for counted, may_end in [(0, False), (15, False), (25, False), (25, True)]
+        for counted, may_end in [(0, False), (10, False), (20, False), (20, True)]
     ]
     assert bounds == [units(3) + 2, units(3) + 1, units(2), units(3) + 2]
 

@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("balance", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("held", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("credit_limit", sa.BigInteger(), server_default="0", nullable=True),
+        sa.Column("limit_lowered", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("closed", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("merchant_id", "account_id"),
         postgresql_with={"fillfactor": "50"},

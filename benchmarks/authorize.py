@@ -208,8 +208,8 @@ def group_over_naive(url: str, *, seconds: float) -> float:
             )
         )
     setup = LedgerStore(database.store_engine, clock)
-    setup.apply([_plenty(account)])
-    setup.close()
+    asyncio.run(setup.apply([_plenty(account)]))
+    asyncio.run(setup.close())
     lock = threading.Lock()
 
     def hold() -> Command:
@@ -231,11 +231,14 @@ def group_over_naive(url: str, *, seconds: float) -> float:
     counts = [0] * NAIVE_THREADS
 
     def naive(worker: int) -> None:
+        asyncio.run(alone(worker))
+
+    async def alone(worker: int) -> None:
         store = LedgerStore(database.store_engine, clock)
         while time.perf_counter() < end:
-            store.apply([hold()])
+            await store.apply([hold()])
             counts[worker] += 1
-        store.close()
+        await store.close()
 
     threads = [threading.Thread(target=naive, args=(i,)) for i in range(NAIVE_THREADS)]
     for thread in threads:
@@ -244,7 +247,9 @@ def group_over_naive(url: str, *, seconds: float) -> float:
         thread.join()
 
     async def grouped() -> int:
-        ledger = GroupCommit(LedgerStore(database.store_engine, clock), database)
+        ledger = GroupCommit(
+            LedgerStore(database.store_engine, clock, io=database.in_writer), database
+        )
         ledger.start()
         done = 0
         until = time.perf_counter() + seconds

@@ -70,7 +70,10 @@ class Office:
     ) -> dict[str, str]:
         """Put credit on a customer's account, or on the merchant's wallet."""
         principal = await self._principal(merchant_id)
-        ledger = GroupCommit(LedgerStore(self._database.store_engine, self._clock), self._database)
+        ledger = GroupCommit(
+            LedgerStore(self._database.store_engine, self._clock, io=self._database.in_writer),
+            self._database,
+        )
         ledger.start()
         try:
             credit = Credit(self._resources, self._books, ledger, clock=self._clock, ids=self._ids)

@@ -87,7 +87,12 @@ class Service:
         self.health = Health(settings.unreachable_seconds_max, self._tell_health)
         self._database = open_database(settings)
         self._ledger = GroupCommit(
-            LedgerStore(self._database.store_engine, clock, charge_abandoned=charge_abandoned),
+            LedgerStore(
+                self._database.store_engine,
+                clock,
+                io=self._database.in_writer,
+                charge_abandoned=charge_abandoned,
+            ),
             self._database,
             QueueBounds(
                 queue_commands_max=settings.queue_commands_max,

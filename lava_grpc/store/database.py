@@ -44,6 +44,10 @@ class Database:
         threads = self.writer if self.store_engine.single_writer else self._threads
         return await asyncio.get_running_loop().run_in_executor(threads, self._write, work)
 
+    async def in_writer(self, work: Callable[[], T]) -> T:
+        """What `work` returns, run in the ledger's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.writer, work)
+
     def close(self) -> None:
         """Finish what runs, and let go of every connection."""
         self.writer.shutdown()

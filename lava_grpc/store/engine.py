@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from sqlalchemy import Engine, make_url
 
-from lava_grpc.store.sql import Loaded, Wanted, Writes
+from lava_grpc.store.sql import Row, Statement
 
 
 class LedgerSession(Protocol):
     """One connection that runs the ledger's batches, one transaction at a time.
 
-    Used from one thread. After any exception it is rolled back or closed, and
+    Used from one thread at a time. After any exception it is rolled back or closed, and
     never used again.
     """
 
-    def load(self, wanted: Wanted) -> Loaded:
-        """Begin, lock the wanted accounts in id order, and read what a batch touches."""
+    def load(self, reads: Sequence[Statement]) -> list[list[Row]]:
+        """Begin, and run statements that read; the rows of each, in order.
+
+        What locks comes first, so that the others read what the lock's last
+        holder wrote.
+        """
         ...
 
-    def write(self, writes: Writes) -> None:
-        """Write what was decided and commit; durable once it returns."""
+    def write(self, writes: Sequence[Statement]) -> None:
+        """Run statements that write, and commit; durable once it returns."""
         ...
 
     def rollback(self) -> None:

@@ -1,7 +1,8 @@
 """The queue in front of the ledger: commands that arrive while a batch commits form the next.
 
-There is no delay to fill a batch: an idle queue commits a lone command at once,
-and under load the time that a commit takes is what batches commands.
+An idle queue commits a lone command at once, and so it does for a few callers.
+Under load a batch may wait for as long as the last one took to commit, so that a
+transaction's own cost is shared by more commands.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ _log = structlog.get_logger(__name__)
 
 BATCH_COMMANDS_MAX = 512
 QUEUE_COMMANDS_MAX = 10_000
+GATHER_COMMANDS_MIN = 4
+"""The size of a batch that tells of load: the next one is given time to fill."""
+
+GATHER_SECONDS_MAX = 0.004
+"""How long a batch is given at the most."""
+
 RETRY_PAUSE_SECONDS = 0.02
 RETRY_PAUSE_SECONDS_MAX = 1.0
 UNREACHABLE_SECONDS_MAX = 5.0
@@ -79,7 +86,6 @@ class GroupCommit:
         on_reachable: ReachableHook = ignore,
     ) -> None:
         self._store = store
-        self._writer = database.writer
         self._lost = database.store_engine.lost
         self._retryable = database.store_engine.retryable
         self._bounds = bounds
@@ -87,6 +93,7 @@ class GroupCommit:
         self._on_reachable = on_reachable
         self._queue: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
+        self._wake_size = 1
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -102,7 +109,7 @@ class GroupCommit:
         if self._task is not None:
             with contextlib.suppress(Exception):
                 await self._task
-        await asyncio.get_running_loop().run_in_executor(self._writer, self._store.close)
+        await self._store.close()
 
     @property
     def waiting(self) -> int:
@@ -129,21 +136,35 @@ class GroupCommit:
             raise _overloaded("too many commands wait for the ledger")
         answer = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(command, answer, deadline))
-        if len(self._queue) == 1:
+        if len(self._queue) >= self._wake_size:
             self._wake.set()
         return answer
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        size, seconds = 0, 0.0
         while True:
+            if size >= GATHER_COMMANDS_MIN:
+                await self._until(2 * size, min(seconds, GATHER_SECONDS_MAX))
             if not self._queue:
                 if self._closing:
                     return
-                self._wake.clear()
-                await self._wake.wait()
-                continue
+                await self._until(1, None)
+            begun = loop.time()
             batch = self._take()
             if batch:
                 await self._commit(batch)
+            size, seconds = len(batch), loop.time() - begun
+
+    async def _until(self, size: int, seconds: float | None) -> None:
+        """Wait until so many commands are queued, but no longer than so many seconds."""
+        self._wake_size = size
+        if len(self._queue) >= size or self._closing:
+            return
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     def _take(self) -> list[_Waiting]:
         """The next batch. Who has gone, or whose deadline has passed, is not in it."""
@@ -180,14 +201,14 @@ class GroupCommit:
         _answer(batch, outcomes)
 
     async def _apply(self, commands: list[Command]) -> list[Outcome]:
-        """Apply in the writer's thread, again after a conflict or while the database is away."""
+        """Apply, again after a conflict or while the database is away."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._bounds.unreachable_seconds_max
         pause, attempt = RETRY_PAUSE_SECONDS, 0
         while True:
             attempt += 1
             try:
-                outcomes = await loop.run_in_executor(self._writer, self._store.apply, commands)
+                outcomes = await self._store.apply(commands)
             except Exception as error:
                 lost = self._lost(error)
                 if lost:
@@ -211,7 +232,8 @@ class GroupCommit:
             waiting = self._queue.popleft()
             if not waiting.answer.done():
                 waiting.answer.set_result(_internal())
-        _log.critical("the ledger's loop ended", error=repr(task.exception()))
+        error = None if task.cancelled() else task.exception()
+        _log.critical("the ledger's loop ended", error=repr(error))
         self._on_broken()
 
 

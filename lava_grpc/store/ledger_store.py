@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Row as RowOf
 from sqlalchemy import Select, or_, select
@@ -26,86 +27,118 @@ from lava_grpc.core.state import Changes, LedgerState
 from lava_grpc.core.time import Clock, Instant, cycle_of
 from lava_grpc.store import rows, schema
 from lava_grpc.store.engine import LedgerSession, StoreEngine
-from lava_grpc.store.sql import Loaded, Pair, Wanted, Writes
+from lava_grpc.store.sql import Loaded, Pair, Statement, Wanted
+
+T = TypeVar("T")
 
 OVERDUE_MAX = 200
 """How many overdue holds one batch expires to make room on accounts that lack it."""
 
 
+class Io(Protocol):
+    """How a store waits for its database."""
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """What `work` returns, run where it may block."""
+        ...
+
+
+async def here(work: Callable[[], T]) -> T:
+    """Blocks the caller: for a thread that has nothing else to do."""
+    return work()
+
+
 class LedgerStore:
-    """Applies batches to a database. Used from one thread at a time."""
+    """Applies batches to a database, one at a time.
+
+    What blocks goes through `io`; what is decided is decided where `apply` is
+    awaited, so that the event loop's thread never waits for another thread's Python.
+    """
 
     def __init__(
         self,
         engine: StoreEngine,
         clock: Clock,
         *,
+        io: Io = here,
         charge_abandoned: bool = False,
     ) -> None:
         self._engine = engine
         self._clock = clock
+        self._io = io
         self._charge_abandoned = charge_abandoned
         self._ids = IdSource()
         self._session: LedgerSession | None = None
-        self._overdue: list[Expire] = []
 
-    def apply(self, commands: Sequence[Command]) -> list[Outcome]:
+    async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
         """Decide and commit a batch; its outcomes in order, durable.
 
         Raises whatever the engine raises; nothing of the batch is then committed,
         or (where the connection broke at its commit) the outcome is unknown and
         the batch is to be applied again.
         """
-        decision = self._attempt(commands, last=False)
-        if decision is None:
-            return self._with_overdue_expired(commands)
+        try:
+            decision = await self._decide(commands)
+            if decision.short_accounts:
+                overdue = await self._io(partial(self._find_overdue, decision.short_accounts))
+                if overdue:
+                    return await self._without(overdue, commands)
+            await self._end(decision.changes)
+        except BaseException:
+            # Whatever state the connection is in, a new one is in a known one.
+            await self.close()
+            raise
         return decision.outcomes
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let the connection go."""
         session, self._session = self._session, None
         if session is not None:
             with contextlib.suppress(Exception):
-                session.close()
+                await self._io(session.close)
 
-    def _with_overdue_expired(self, commands: Sequence[Command]) -> list[Outcome]:
+    async def _without(
+        self, overdue: Sequence[Expire], commands: Sequence[Command]
+    ) -> list[Outcome]:
         """Decide again, with the overdue holds of accounts that lacked room ended first.
 
-        The first attempt was rolled back: expiring touches further accounts, and
-        locks are only ever taken all at once and in order.
+        The first decision is dropped: expiring touches further accounts, and locks
+        are only ever taken all at once and in order.
         """
-        overdue, self._overdue = self._overdue, []
-        decision = self._attempt([*overdue, *commands], last=True)
-        if decision is None:
-            raise AssertionError("the last attempt decides")
+        await self._io(self._open().rollback)
+        decision = await self._decide([*overdue, *commands])
+        await self._end(decision.changes)
         return decision.outcomes[len(overdue) :]
 
-    def _attempt(self, commands: Sequence[Command], *, last: bool) -> Decision | None:
-        """Load, decide, write, commit; None where overdue holds should end first."""
-        session = self._session
-        if session is None:
-            session = self._session = self._engine.session()
-        try:
-            now = self._clock.now()
-            state = state_of(session.load(wanted_by(commands, now)))
-            decision = ledger.apply(state, commands, now)
-            if decision.short_accounts and not last:
-                self._overdue = self._find_overdue(decision.short_accounts, now)
-                if self._overdue:
-                    session.rollback()
-                    return None
-            if decision.changes.empty:
-                session.rollback()
-            else:
-                session.write(writes_of(decision.changes, self._ids, now))
-        except BaseException:
-            # Whatever state the connection is in, a new one is in a known one.
-            self.close()
-            raise
-        return decision
+    async def _decide(self, commands: Sequence[Command]) -> Decision:
+        """Begin a transaction, load what the commands touch, and decide them."""
+        now = self._clock.now()
+        reads = reads_of(wanted_by(commands, now))
+        into = [name for name, _ in reads]
+        statements = [statement for _, statement in reads]
+        found = await self._io(lambda: self._open().load(statements))
+        loaded = Loaded()
+        for name, rows_found in zip(into, found, strict=True):
+            getattr(loaded, name).extend(rows_found)
+        return ledger.apply(state_of(loaded), commands, now)
 
-    def _find_overdue(self, accounts: frozenset[Pair], now: Instant) -> list[Expire]:
+    async def _end(self, changes: Changes) -> None:
+        """Write what was decided and commit."""
+        session = self._open()
+        if changes.empty:
+            await self._io(session.rollback)
+        else:
+            writes = writes_of(changes, self._ids, self._clock.now())
+            await self._io(partial(session.write, writes))
+
+    def _open(self) -> LedgerSession:
+        if self._session is None:
+            self._session = self._engine.session()
+        return self._session
+
+    def _find_overdue(self, accounts: frozenset[Pair]) -> list[Expire]:
         engine = self._engine.engine.execution_options(read_only=True)
+        now = self._clock.now()
         found: dict[Pair, Expire] = {}
         with engine.begin() as connection:
             for merchant_id, account_id in sorted(accounts):
@@ -218,19 +251,40 @@ def state_of(loaded: Loaded) -> LedgerState:
     return state
 
 
-def writes_of(changes: Changes, ids: IdSource, now: Instant) -> Writes:
-    """The rows to write, from what the core changed."""
-    return Writes(
-        accounts=[
-            [account.merchant_id, account.account_id, account.balance, account.held]
-            for account in changes.accounts.values()
-        ],
-        new_grants=[rows.grant_row(grant) for grant in changes.new_grants.values()],
-        grants=[rows.grant_update(grant) for grant in changes.grants.values()],
-        new_holds=[rows.hold_row(hold) for hold in changes.new_holds.values()],
-        holds=[rows.hold_update(hold) for hold in changes.holds.values()],
-        new_records=[rows.record_row(record) for record in changes.new_records.values()],
-        records=[rows.record_row(record) for record in changes.records.values()],
-        counters=[rows.counter_row(counter) for counter in changes.counters.values()],
-        entries=[rows.entry_row(entry, ids.ulid(now)) for entry in changes.entries],
+def reads_of(wanted: Wanted) -> list[tuple[str, Statement]]:
+    """The statements that read what is wanted, each with its list in `Loaded`; locks first."""
+    # Lock in id order: two batches that share accounts then wait for each other
+    # instead of deadlocking.
+    accounts = sorted(wanted.accounts)
+    reads = (
+        ("accounts", "lock_accounts", accounts),
+        ("grants", "live_grants", accounts),
+        ("holds", "holds_by_request", list(wanted.hold_requests)),
+        ("holds", "holds_by_id", list(wanted.holds)),
+        ("records", "records", list(wanted.records)),
+        ("granted", "granted", list(wanted.grant_requests)),
+        ("counters", "counters", list(wanted.counters)),
     )
+    return [(into, Statement(name, rows.dumps(keys))) for into, name, keys in reads if keys]
+
+
+def writes_of(changes: Changes, ids: IdSource, now: Instant) -> list[Statement]:
+    """The statements that write what the core changed."""
+    writes: tuple[tuple[str, list[list[object]]], ...] = (
+        (
+            "update_accounts",
+            [
+                [account.merchant_id, account.account_id, account.balance, account.held]
+                for account in changes.accounts.values()
+            ],
+        ),
+        ("insert_grants", [rows.grant_row(grant) for grant in changes.new_grants.values()]),
+        ("update_grants", [rows.grant_update(grant) for grant in changes.grants.values()]),
+        ("insert_holds", [rows.hold_row(hold) for hold in changes.new_holds.values()]),
+        ("update_holds", [rows.hold_update(hold) for hold in changes.holds.values()]),
+        ("insert_records", [rows.record_row(record) for record in changes.new_records.values()]),
+        ("update_records", [rows.record_row(record) for record in changes.records.values()]),
+        ("put_counters", [rows.counter_row(counter) for counter in changes.counters.values()]),
+        ("insert_entries", [rows.entry_row(entry, ids.ulid(now)) for entry in changes.entries]),
+    )
+    return [Statement(name, rows.dumps(values)) for name, values in writes if values]

@@ -7,7 +7,6 @@ began, so those behind the lock read what the lock's last holder wrote.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,11 +20,9 @@ from typing_extensions import override
 from lava_grpc.store.engine import LedgerSession
 from lava_grpc.store.sql import (
     Flavor,
-    Loaded,
     Row,
+    Statement,
     Statements,
-    Wanted,
-    Writes,
     is_flag,
     is_number,
     statements,
@@ -115,48 +112,18 @@ class PostgresSession:
         self._connection = connection
         self._sql = sql
 
-    def load(self, wanted: Wanted) -> Loaded:
+    def load(self, reads: Sequence[Statement]) -> list[list[Row]]:
         """See `LedgerSession.load`."""
-        sql, connection = self._sql, self._connection
-        loaded = Loaded()
-        with connection.pipeline():
-            reads: list[tuple[str, psycopg.Cursor[Any]]] = []
+        with self._connection.pipeline():
+            cursors = [self._run(read) for read in reads]
+            return [cursor.fetchall() for cursor in cursors]
 
-            def read(into: str, statement: str, keys: Sequence[object]) -> None:
-                if keys:
-                    reads.append((into, connection.execute(statement, (json.dumps(keys),))))
-
-            accounts = sorted(wanted.accounts)
-            read("accounts", sql.lock_accounts, accounts)
-            read("grants", sql.live_grants, accounts)
-            read("holds", sql.holds_by_request, list(wanted.hold_requests))
-            read("holds", sql.holds_by_id, list(wanted.holds))
-            read("records", sql.records, list(wanted.records))
-            read("granted", sql.granted, list(wanted.grant_requests))
-            read("counters", sql.counters, list(wanted.counters))
-            for into, cursor in reads:
-                rows: list[Row] = cursor.fetchall()
-                setattr(loaded, into, getattr(loaded, into) + rows)
-        return loaded
-
-    def write(self, writes: Writes) -> None:
+    def write(self, writes: Sequence[Statement]) -> None:
         """See `LedgerSession.write`."""
-        sql, connection = self._sql, self._connection
-        with connection.pipeline():
-            for statement, rows in (
-                (sql.update_accounts, writes.accounts),
-                (sql.insert_grants, writes.new_grants),
-                (sql.update_grants, writes.grants),
-                (sql.insert_holds, writes.new_holds),
-                (sql.update_holds, writes.holds),
-                (sql.insert_records, writes.new_records),
-                (sql.update_records, writes.records),
-                (sql.put_counters, writes.counters),
-                (sql.insert_entries, writes.entries),
-            ):
-                if rows:
-                    connection.execute(statement, (json.dumps(rows),))
-            connection.commit()
+        with self._connection.pipeline():
+            for write in writes:
+                self._run(write)
+            self._connection.commit()
 
     def rollback(self) -> None:
         """See `LedgerSession.rollback`."""
@@ -165,3 +132,6 @@ class PostgresSession:
     def close(self) -> None:
         """See `LedgerSession.close`."""
         self._connection.close()
+
+    def _run(self, statement: Statement) -> psycopg.Cursor[Any]:
+        return self._connection.execute(getattr(self._sql, statement.name), (statement.rows,))

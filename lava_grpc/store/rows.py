@@ -13,7 +13,7 @@ from lava_grpc.core.state import ISSUANCE, Entry, EntryKind, TierCounter
 from lava_grpc.core.usage import Usage
 from lava_grpc.store.sql import Row
 
-_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
+dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 
 # Enum look-ups by value, without the enum machinery: these run for every row of a batch.
 _KINDS = {kind.value: kind for kind in AccountKind}
@@ -45,7 +45,7 @@ def grant_of(row: Row) -> Grant:
 
 def grant_row(grant: Grant) -> list[object]:
     """The row of a new grant: GRANT_INSERT."""
-    meters = None if grant.meter_ids is None else _dumps(list(grant.meter_ids))
+    meters = None if grant.meter_ids is None else dumps(list(grant.meter_ids))
     return [
         grant.merchant_id,
         grant.grant_id,
@@ -133,7 +133,7 @@ def hold_row(hold: Hold) -> list[object]:
         by_role.get(Role.CHARGE),
         by_role.get(Role.COST),
         by_role.get(Role.BUDGET),
-        _dumps([(leg.role.value, leg.grant_id, leg.amount) for leg in hold.legs]),
+        dumps([(leg.role.value, leg.grant_id, leg.amount) for leg in hold.legs]),
         facts_text(hold.facts),
         hold.created_at,
         hold.expires_at,
@@ -219,7 +219,7 @@ def record_row(record: RequestRecord) -> list[object]:
         facts.model,
         facts.endpoint,
         record.response_id,
-        _dumps(record.usage.as_dict()),
+        dumps(record.usage.as_dict()),
         record.usage.total_tokens,
         record.input_cost,
         record.output_cost,
@@ -229,7 +229,7 @@ def record_row(record: RequestRecord) -> list[object]:
         " ".join([flag.value for flag in record.flags]),
         record.hold_id,
         record.held,
-        _dumps(dict(facts.metadata)),
+        dumps(dict(facts.metadata)),
         record.created_at,
         record.ended_at,
         record.fingerprint,
@@ -302,7 +302,7 @@ def facts_text(facts: CallFacts) -> str:
         kept["model"] = facts.model
     if facts.metadata:
         kept["metadata"] = dict(facts.metadata)
-    return _dumps(kept)
+    return dumps(kept)
 
 
 def facts_of(text: str) -> CallFacts:
@@ -335,7 +335,7 @@ def _charge_lines(charge: Charge) -> str | None:
         (line.start, line.rate, line.tier_type.value, line.units, line.amount)
         for line in charge.lines
     ]
-    return _dumps([charge.rate_type.value, lines])
+    return dumps([charge.rate_type.value, lines])
 
 
 def _any(row: Row) -> Any:  # noqa: ANN401 - what a driver hands out has no types

@@ -58,19 +58,12 @@ class Loaded:
     counters: list[Row] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Writes:
-    """Rows to write, each in the order that its statement names."""
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One of `Statements` by name, with the JSON array of rows that it takes."""
 
-    accounts: list[Row] = field(default_factory=list)
-    new_grants: list[Row] = field(default_factory=list)
-    grants: list[Row] = field(default_factory=list)
-    new_holds: list[Row] = field(default_factory=list)
-    holds: list[Row] = field(default_factory=list)
-    new_records: list[Row] = field(default_factory=list)
-    records: list[Row] = field(default_factory=list)
-    counters: list[Row] = field(default_factory=list)
-    entries: list[Row] = field(default_factory=list)
+    name: str
+    rows: str
 
 
 class Flavor(Protocol):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Column, Engine, create_engine, event, make_url
@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from typing_extensions import override
 
 from lava_grpc.store.engine import LedgerSession
-from lava_grpc.store.sql import Flavor, Loaded, Row, Statements, Wanted, Writes, statements
+from lava_grpc.store.sql import Flavor, Row, Statement, Statements, statements
 
 BUSY_TIMEOUT_SECONDS = 30
 """How long a connection waits for another process that writes."""
@@ -95,43 +95,15 @@ class SqliteSession:
         self._connection = connection
         self._sql = sql
 
-    def load(self, wanted: Wanted) -> Loaded:
+    def load(self, reads: Sequence[Statement]) -> list[list[Row]]:
         """See `LedgerSession.load`."""
         self._connection.execute("BEGIN IMMEDIATE")
-        sql = self._sql
-        loaded = Loaded()
-        if wanted.accounts:
-            accounts = json.dumps(sorted(wanted.accounts))
-            loaded.accounts = self._fetch(sql.lock_accounts, accounts)
-            loaded.grants = self._fetch(sql.live_grants, accounts)
-        if wanted.hold_requests:
-            loaded.holds = self._fetch(sql.holds_by_request, json.dumps(list(wanted.hold_requests)))
-        if wanted.holds:
-            loaded.holds += self._fetch(sql.holds_by_id, json.dumps(list(wanted.holds)))
-        if wanted.records:
-            loaded.records = self._fetch(sql.records, json.dumps(list(wanted.records)))
-        if wanted.grant_requests:
-            loaded.granted = self._fetch(sql.granted, json.dumps(list(wanted.grant_requests)))
-        if wanted.counters:
-            loaded.counters = self._fetch(sql.counters, json.dumps(list(wanted.counters)))
-        return loaded
+        return [self._run(read).fetchall() for read in reads]
 
-    def write(self, writes: Writes) -> None:
+    def write(self, writes: Sequence[Statement]) -> None:
         """See `LedgerSession.write`."""
-        sql = self._sql
-        for statement, rows in (
-            (sql.update_accounts, writes.accounts),
-            (sql.insert_grants, writes.new_grants),
-            (sql.update_grants, writes.grants),
-            (sql.insert_holds, writes.new_holds),
-            (sql.update_holds, writes.holds),
-            (sql.insert_records, writes.new_records),
-            (sql.update_records, writes.records),
-            (sql.put_counters, writes.counters),
-            (sql.insert_entries, writes.entries),
-        ):
-            if rows:
-                self._connection.execute(statement, (json.dumps(rows),))
+        for write in writes:
+            self._run(write)
         self._connection.execute("COMMIT")
 
     def rollback(self) -> None:
@@ -143,8 +115,8 @@ class SqliteSession:
         """See `LedgerSession.close`."""
         self._connection.close()
 
-    def _fetch(self, statement: str, keys: str) -> list[Row]:
-        return self._connection.execute(statement, (keys,)).fetchall()
+    def _run(self, statement: Statement) -> sqlite3.Cursor:
+        return self._connection.execute(getattr(self._sql, statement.name), (statement.rows,))
 
 
 def _prepare(connection: sqlite3.Connection, _record: object = None) -> None:

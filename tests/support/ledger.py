@@ -105,7 +105,9 @@ async def ledger_on(
         reachable.append(reachable_now)
 
     ledger = GroupCommit(
-        LedgerStore(database.store_engine, moving, charge_abandoned=charge_abandoned),
+        LedgerStore(
+            database.store_engine, moving, io=database.in_writer, charge_abandoned=charge_abandoned
+        ),
         database,
         bounds or QueueBounds(),
         on_broken=lambda: broken.append(True),

@@ -7,6 +7,7 @@ happened in between.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -32,6 +33,13 @@ CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 200),
 )
+
+
+# gRPC's fork handlers crash a child that is forked in a thread while calls run, as
+# `PostgresServer` is restarted. Our children begin with exec, and need no handlers.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# Nor need anyone be told of them.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 class ProcessError(Exception):
@@ -160,7 +168,7 @@ class ServerProcess:
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
-        self._running().send_signal(number)
+        os.kill(self._running().pid, number)
 
     async def ended(self) -> int:
         """Its exit code, once it has ended by itself."""
@@ -179,7 +187,9 @@ class ServerProcess:
         """Make sure that it is gone."""
         if self._process is not None:
             if self._process.returncode is None:
-                self._process.kill()
+                # Not `Process.kill`, which takes the exit code of one that ends just now.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._process.pid, signal.SIGKILL)
             await self._process.wait()
         self._log.close()
 

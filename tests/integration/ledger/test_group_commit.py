@@ -227,10 +227,10 @@ class FailingOn(LedgerStore):
     error: Exception
 
     @override
-    def apply(self, commands: Sequence[Command]) -> list[Outcome]:
+    async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
         if self.bad in commands:
             raise self.error
-        return super().apply(commands)
+        return await super().apply(commands)
 
 
 async def test_a_command_that_the_database_cannot_take_spares_its_neighbours(
@@ -256,16 +256,16 @@ async def test_a_broken_rule_ends_the_loop_and_says_so(sqlite_url: str) -> None:
         store = FailingOn(on.database.store_engine, on.clock)
         store.bad = place("con_a", 1)
         store.error = InvariantBroken("made up")
-        broken: list[bool] = []
-        ledger = GroupCommit(store, on.database, on_broken=lambda: broken.append(True))
+        broken = asyncio.Event()
+        ledger = GroupCommit(store, on.database, on_broken=broken.set)
         ledger.start()
         outcome = await tried(ledger, store.bad)
         assert isinstance(outcome, Refusal)
         assert (outcome.reason, outcome.message) == (Reason.INTERNAL, "internal error")
         refused = await tried(ledger, place("con_a", 1))
         assert isinstance(refused, Refusal)
+        await broken.wait()
         await ledger.stop()
-        assert broken == [True]
 
 
 async def test_a_killed_database_loses_nothing_acknowledged(make_postgres: MakePostgres) -> None:

@@ -17,5 +17,5 @@ async def world(database_url: str) -> AsyncIterator[World]:
     world = World(database)
     await world.furnish()
     yield world
-    world.ledger.close()
+    await world.ledger.close()
     database.close()

@@ -56,11 +56,11 @@ def scans(plan: str) -> list[str]:
 
 async def fill(world: World) -> None:
     """Many settled holds, a few active."""
-    world.run(grant("g1", 10**12))
+    await world.run(grant("g1", 10**12))
     for start in range(0, ROWS, 500):
         names = [f"r{index:05}" for index in range(start, start + 500)]
-        world.run(*[hold(name, 5) for name in names], *[settle(name, 1) for name in names])
-    world.run(*[hold(f"active{index}", 5) for index in range(5)])
+        await world.run(*[hold(name, 5) for name in names], *[settle(name, 1) for name in names])
+    await world.run(*[hold(f"active{index}", 5) for index in range(5)])
     if world.database.store_engine.engine.dialect.name == "postgresql":
         # What autovacuum does. Nobody does it for SQLite.
         await world.database.write(lambda c: c.exec_driver_sql("ANALYZE"))

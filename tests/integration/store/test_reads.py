@@ -42,8 +42,8 @@ async def record_ids(world: World, wanted: RecordFilter = ALL, limit: int = 2) -
 
 
 async def test_an_account_has_its_live_grants_in_burn_order(world: World) -> None:
-    world.run(grant("g1", 10, priority=30), grant("g2", 5, priority=10), grant("g3", 7))
-    world.run(settle("r1", 5))
+    await world.run(grant("g1", 10, priority=30), grant("g2", 5, priority=10), grant("g3", 7))
+    await world.run(settle("r1", 5))
     account = await world.books.account(MERCHANT, CUSTOMER)
     assert account is not None
     assert account.balance == 17
@@ -58,9 +58,9 @@ async def test_an_account_without_grants_is_there(world: World) -> None:
 
 
 async def test_grants_are_listed_newest_first_spent_ones_too(world: World) -> None:
-    world.run(grant("g1", 10, expires_at=START + SECOND), grant("g2", 5), grant("g3", 7))
+    await world.run(grant("g1", 10, expires_at=START + SECOND), grant("g2", 5), grant("g3", 7))
     world.clock.instant += 2 * SECOND
-    world.run(ExpireGrants(MERCHANT, CUSTOMER))
+    await world.run(ExpireGrants(MERCHANT, CUSTOMER))
     first = await world.books.list_grants(MERCHANT, CUSTOMER, Page(limit=2))
     assert [g.grant_id for g in first.items] == ["g3", "g2"]
     last = await world.books.list_grants(MERCHANT, CUSTOMER, Page(first.next_cursor, 2))
@@ -69,7 +69,7 @@ async def test_grants_are_listed_newest_first_spent_ones_too(world: World) -> No
 
 
 async def test_a_hold_is_found_by_its_id_and_by_its_request(world: World) -> None:
-    world.run(grant("g1", 10), hold("r1", 12 - 2))
+    await world.run(grant("g1", 10), hold("r1", 12 - 2))
     by_id = await world.books.hold(MERCHANT, "res_r1")
     assert by_id is not None
     assert (by_id.amount, by_id.state) == (10, HoldState.ACTIVE)
@@ -78,9 +78,9 @@ async def test_a_hold_is_found_by_its_id_and_by_its_request(world: World) -> Non
 
 
 async def test_holds_are_listed_by_state_with_overdue_ones_as_expired(world: World) -> None:
-    world.run(grant("g1", 100))
-    world.run(hold("r1", 1, ttl_seconds=5), hold("r2", 2), hold("r3", 3), hold("r4", 4))
-    world.run(settle("r2", 1), Release(MERCHANT, "res_r3", (CUSTOMER,)))
+    await world.run(grant("g1", 100))
+    await world.run(hold("r1", 1, ttl_seconds=5), hold("r2", 2), hold("r3", 3), hold("r4", 4))
+    await world.run(settle("r2", 1), Release(MERCHANT, "res_r3", (CUSTOMER,)))
     now = START + 10 * SECOND
 
     async def listed(state: HoldState | None, limit: int = 10) -> list[str]:
@@ -98,7 +98,7 @@ async def test_holds_are_listed_by_state_with_overdue_ones_as_expired(world: Wor
 
 
 async def test_active_holds_are_paged_though_the_last_one_settled_meanwhile(world: World) -> None:
-    world.run(grant("g1", 100), *[hold(f"r{i}", 1) for i in range(5)])
+    await world.run(grant("g1", 100), *[hold(f"r{i}", 1) for i in range(5)])
 
     async def page(cursor: str | None) -> tuple[list[str], str | None]:
         found = await world.books.list_holds(
@@ -108,13 +108,13 @@ async def test_active_holds_are_paged_though_the_last_one_settled_meanwhile(worl
 
     first, cursor = await page(None)
     assert first == ["r4", "r3"]
-    world.run(settle("r3", 1))
+    await world.run(settle("r3", 1))
     assert (await page(cursor))[0] == ["r2", "r1"]
 
 
 async def test_holds_of_another_customer_are_left_out(world: World) -> None:
     await world.resources.add_customer(customer("con_2", credit_limit=50))
-    world.run(grant("g1", 100), hold("r1", 1))
+    await world.run(grant("g1", 100), hold("r1", 1))
     found = await world.books.list_holds(
         MERCHANT, Page(), customer_id="con_2", state=None, now=START
     )
@@ -124,17 +124,17 @@ async def test_holds_of_another_customer_are_left_out(world: World) -> None:
 async def test_a_request_is_pending_while_its_hold_is_active_and_then_completed(
     world: World,
 ) -> None:
-    world.run(grant("g1", 100), hold("r1", 10))
+    await world.run(grant("g1", 100), hold("r1", 10))
     pending = await world.books.record(MERCHANT, "r1")
     assert pending is not None
     assert (pending.status, pending.held, pending.charge.amount) == (RequestStatus.PENDING, 10, 0)
     assert pending.facts.metadata == (("team", "blue"),)
-    world.run(settle("r1", 4))
+    await world.run(settle("r1", 4))
     done = await world.books.record(MERCHANT, "r1")
     assert done is not None
     assert (done.status, done.held, done.charge.amount) == (RequestStatus.COMPLETED, 10, 4)
-    world.run(hold("r2", 10))
-    world.run(Release(MERCHANT, "res_r2", (CUSTOMER,)))
+    await world.run(hold("r2", 10))
+    await world.run(Release(MERCHANT, "res_r2", (CUSTOMER,)))
     assert await world.books.record(MERCHANT, "r2") is None
 
 
@@ -143,25 +143,25 @@ async def test_records_of_one_instant_are_paged_without_a_gap_pending_among_them
 ) -> None:
     # Capitals and signs sort apart in different collations: pages must follow the database's.
     names = ["a", "B", "b-1", "B_2", "c", "Z", "z9"]
-    world.run(grant("g1", 1000))
+    await world.run(grant("g1", 1000))
     for index, name in enumerate(names):
-        world.run(hold(name, 10) if index % 2 else settle(name, 1))
+        await world.run(hold(name, 10) if index % 2 else settle(name, 1))
     world.clock.instant += SECOND
-    world.run(settle("later", 1))
+    await world.run(settle("later", 1))
     ids = await record_ids(world)
     assert ids[0] == "later"
     assert sorted(ids[1:]) == sorted(names)
     assert ids == await record_ids(world, limit=100)
     before = await record_ids(world)
-    world.run(settle("B", 2))
+    await world.run(settle("B", 2))
     assert await record_ids(world) == before
 
 
 async def test_records_are_filtered_by_customer_meter_and_all_labels(world: World) -> None:
     await world.resources.add_customer(customer("con_2", credit_limit=50))
-    world.run(grant("g1", 1000))
+    await world.run(grant("g1", 1000))
     both = (("team", "blue"), ("plan", "pro"))
-    world.run(
+    await world.run(
         settle("r1", 1),
         settle("r2", 1, metadata=both),
         settle("r3", 1, meter_id="prd_2", metadata=()),
@@ -178,10 +178,10 @@ async def test_records_are_filtered_by_customer_meter_and_all_labels(world: Worl
 
 
 async def test_a_customer_who_does_not_pay_finds_its_pending_requests_too(world: World) -> None:
-    world.run(grant("m1", 50, account_id=MERCHANT))
+    await world.run(grant("m1", 50, account_id=MERCHANT))
     place = hold("r1", 1)
     cost = HoldPart(MERCHANT, Role.COST, amount=9)
-    world.run(replace(place, parts=(cost,)))
+    await world.run(replace(place, parts=(cost,)))
     assert await record_ids(world, RecordFilter(customer_id=CUSTOMER)) == ["r1"]
     found = await world.books.list_holds(
         MERCHANT, Page(), customer_id=CUSTOMER, state=None, now=START
@@ -190,9 +190,9 @@ async def test_a_customer_who_does_not_pay_finds_its_pending_requests_too(world:
 
 
 async def test_entries_are_listed_newest_first_by_account_and_by_request(world: World) -> None:
-    world.run(grant("g1", 10), grant("m1", 50, account_id=MERCHANT))
-    world.run(settle("r1", 4))
-    world.run(settle("r2", 3))
+    await world.run(grant("g1", 10), grant("m1", 50, account_id=MERCHANT))
+    await world.run(settle("r1", 4))
+    await world.run(settle("r2", 3))
     everything = await world.books.list_entries(
         MERCHANT, Page(limit=3), account_id=None, request_id=None
     )
@@ -209,7 +209,7 @@ async def test_entries_are_listed_newest_first_by_account_and_by_request(world: 
 
 @pytest.mark.parametrize("cursor", ["", "nothing", "g1"])
 async def test_a_cursor_that_names_nothing_is_refused(world: World, cursor: str) -> None:
-    world.run(grant("g1", 10))
+    await world.run(grant("g1", 10))
     page = Page(cursor)
     with pytest.raises(Refusal) as caught:
         await world.books.list_records(MERCHANT, page, ALL)

@@ -29,37 +29,37 @@ def named(report: VerifyReport) -> set[tuple[str, str, str]]:
 
 async def a_busy_day(world: World) -> None:
     """Every kind of row, and every way that a hold can end."""
-    world.run(
+    await world.run(
         grant("g1", 1000),
         grant("g2", 100, meter_ids=("prd_1",), priority=5, expires_at=START + 30 * SECOND),
         grant("m1", 500, account_id=MERCHANT),
     )
     # Active at the end: from both grants.
     long = hold("active", 150, ttl_seconds=3600)
-    world.run(replace(long, parts=(replace(long.parts[0], meter_id="prd_1"),)))
+    await world.run(replace(long, parts=(replace(long.parts[0], meter_id="prd_1"),)))
     # Settled within its hold, on two accounts.
     both = (HoldPart(CUSTOMER, Role.CHARGE, amount=60), HoldPart(MERCHANT, Role.COST, amount=40))
-    world.run(replace(hold("settled", 0), parts=both))
+    await world.run(replace(hold("settled", 0), parts=both))
     dues = (SettlePart(CUSTOMER, Role.CHARGE, amount=50), SettlePart(MERCHANT, Role.COST))
-    world.run(replace(settle("settled", 0), parts=dues, cost=30))
+    await world.run(replace(settle("settled", 0), parts=dues, cost=30))
     # Released; above its hold; after its hold; never held; nothing to pay.
-    world.run(hold("released", 20), hold("overrun", 20), hold("late", 20, ttl_seconds=1))
-    world.run(Release(MERCHANT, "res_released", (CUSTOMER,)), settle("overrun", 25))
+    await world.run(hold("released", 20), hold("overrun", 20), hold("late", 20, ttl_seconds=1))
+    await world.run(Release(MERCHANT, "res_released", (CUSTOMER,)), settle("overrun", 25))
     # A forwarded call that nobody settled, twice: given back, and charged.
-    world.run(hold("lost", 5, kind=HoldKind.FORWARD, ttl_seconds=1))
-    world.run(hold("paid", 5, kind=HoldKind.FORWARD, ttl_seconds=1))
-    world.run(hold("timed out", 5, ttl_seconds=1))
+    await world.run(hold("lost", 5, kind=HoldKind.FORWARD, ttl_seconds=1))
+    await world.run(hold("paid", 5, kind=HoldKind.FORWARD, ttl_seconds=1))
+    await world.run(hold("timed out", 5, ttl_seconds=1))
     world.clock.instant += 60 * SECOND
-    world.run(settle("late", 7), settle("reported", 3), settle("free", 0))
-    world.run(
+    await world.run(settle("late", 7), settle("reported", 3), settle("free", 0))
+    await world.run(
         Expire(MERCHANT, "res_lost", (CUSTOMER,)),
         Expire(MERCHANT, "res_paid", (CUSTOMER,), charge_abandoned=True),
         Expire(MERCHANT, "res_timed out", (CUSTOMER,)),
     )
     # The merchant's own call, metered: its charge is booked as cost.
     own = (SettlePart(MERCHANT, Role.COST, amount=8),)
-    world.run(replace(settle("own", 0), parts=own, facts=CallFacts(), cost=8))
-    world.run(ExpireGrants(MERCHANT, CUSTOMER))
+    await world.run(replace(settle("own", 0), parts=own, facts=CallFacts(), cost=8))
+    await world.run(ExpireGrants(MERCHANT, CUSTOMER))
 
 
 async def test_sound_books_have_no_findings(world: World) -> None:
@@ -72,15 +72,15 @@ async def test_sound_books_have_no_findings(world: World) -> None:
 
 
 async def test_usage_past_the_credit_is_no_finding_when_it_is_marked(world: World) -> None:
-    world.run(grant("g1", 10), settle("r1", 25))
+    await world.run(grant("g1", 10), settle("r1", 25))
     assert list((await world.books.verify(MERCHANT)).findings) == []
-    world.run(grant("g2", 100))  # covers what was used before it
+    await world.run(grant("g2", 100))  # covers what was used before it
     assert list((await world.books.verify(MERCHANT)).findings) == []
 
 
 async def test_a_customer_with_unlimited_credit_overspends_nothing(world: World) -> None:
     await world.resources.change_customer(MERCHANT, CUSTOMER, {"credit_limit": None})
-    world.run(hold("r1", 10**15), settle("r2", 5))
+    await world.run(hold("r1", 10**15), settle("r2", 5))
     assert list((await world.books.verify(None)).findings) == []
 
 
@@ -227,22 +227,22 @@ async def test_a_row_made_wrong_is_named(world: World, what: str) -> None:
 
 
 async def test_a_grant_of_no_account_is_named(world: World) -> None:
-    world.run(grant("g1", 100))
+    await world.run(grant("g1", 100))
     await world.corrupt(GRANTS, "g1", account_id="con_9")
     findings = (await world.books.verify(MERCHANT)).findings
     assert "its account con_9 does not exist" in {one.detail for one in findings}
 
 
 async def test_a_charge_for_a_hold_that_gave_all_back_is_named(world: World) -> None:
-    world.run(grant("g1", 100), hold("r1", 10))
-    world.run(Release(MERCHANT, "res_r1", (CUSTOMER,)))
+    await world.run(grant("g1", 100), hold("r1", 10))
+    await world.run(Release(MERCHANT, "res_r1", (CUSTOMER,)))
     await entry(request_id="r1", hold_id="res_r1")(world)
     assert ("once", "hold", "res_r1") in named(await world.books.verify(MERCHANT))
 
 
 async def test_credit_beyond_the_grants_and_the_limit_is_named(world: World) -> None:
     await world.resources.change_customer(MERCHANT, CUSTOMER, {"credit_limit": 10})
-    world.run(hold("r1", 10))
+    await world.run(hold("r1", 10))
     assert list((await world.books.verify(MERCHANT)).findings) == []
     await world.corrupt(ACCOUNTS, CUSTOMER, credit_limit=9)
     (finding,) = (await world.books.verify(MERCHANT)).findings
@@ -252,7 +252,7 @@ async def test_credit_beyond_the_grants_and_the_limit_is_named(world: World) -> 
 
 
 async def test_a_balance_that_no_grant_backs_is_named(world: World) -> None:
-    world.run(grant("g1", 100))
+    await world.run(grant("g1", 100))
     await world.corrupt(GRANTS, "g1", remaining=90, expired=10)
     findings = named(await world.books.verify(MERCHANT))
     assert findings == {WRONG_BALANCE, ("grant", "grant", "g1")}
@@ -269,6 +269,6 @@ async def test_one_merchant_is_checked_without_the_rows_of_others(world: World) 
 
 
 async def test_findings_are_bounded(world: World) -> None:
-    world.run(*[settle(f"r{index}", 0) for index in range(FINDINGS_MAX + 5)])
+    await world.run(*[settle(f"r{index}", 0) for index in range(FINDINGS_MAX + 5)])
     await world.database.write(lambda c: c.execute(REQUESTS.update().values(charge=7)))
     assert len((await world.books.verify(MERCHANT)).findings) == FINDINGS_MAX

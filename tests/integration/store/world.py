@@ -56,9 +56,9 @@ class World:
         await self.resources.add_merchant(Merchant(MERCHANT, "Acme", test_mode=False, created_at=1))
         await self.resources.add_customer(customer(CUSTOMER))
 
-    def run(self, *commands: Command) -> Sequence[Outcome]:
+    async def run(self, *commands: Command) -> Sequence[Outcome]:
         """Apply a batch that nobody refuses."""
-        outcomes = self.ledger.apply(commands)
+        outcomes = await self.ledger.apply(commands)
         for outcome in outcomes:
             if isinstance(outcome, Refusal):
                 raise outcome

@@ -81,22 +81,17 @@ class Authorizer:
         customer_id = await self._directory.customer_id(merchant_id, customer) if customer else None
         named = call.meter or principal.meter_slug
         meter = await self._directory.meter(merchant_id, named) if named else None
-        part = HoldPart(
-            customer_id or merchant_id,
-            # With neither, the merchant's own wallet pays what the operation costs.
-            Role.CHARGE if customer_id or meter else Role.COST,
-            meter=meter,
-            meter_id=meter.meter_id if meter else None,
-        )
-        facts = CallFacts(customer_id=customer_id, meter_id=part.meter_id, metadata=call.metadata)
-        part, facts = self._sized(call, part, facts, meter)
+        meter_id = meter.meter_id if meter else None
+        part, facts = self._sized(call, customer_id, meter, merchant_id)
         now = self._clock.now()
+        # One for both: they name the two sides of the same thing.
+        ulid = f"{principal.prefix}{self._ids.ulid(now)}"
         held = await self._ledger.submit(
             PlaceHold(
                 merchant_id=merchant_id,
-                request_id=call.request_id or f"req_{principal.prefix}{self._ids.ulid(now)}",
-                hold_id=f"res_{principal.prefix}{self._ids.ulid(now)}",
-                fingerprint=_fingerprint(call, customer_id, part.meter_id),
+                request_id=call.request_id or f"req_{ulid}",
+                hold_id=f"res_{ulid}",
+                fingerprint=_fingerprint(call, customer_id, meter_id),
                 kind=HoldKind.AUTHORIZE,
                 parts=(part,),
                 facts=facts,
@@ -114,41 +109,48 @@ class Authorizer:
         return held
 
     def _sized(
-        self, call: AuthorizeCall, part: HoldPart, facts: CallFacts, meter: Meter | None
+        self, call: AuthorizeCall, customer_id: str | None, meter: Meter | None, merchant_id: str
     ) -> tuple[HoldPart, CallFacts]:
-        """The part with what it shall hold, and the facts with what is known of the call."""
+        """What to hold, and on which account; and what is known of the call."""
+        account_id = customer_id or merchant_id
+        # With neither, the merchant's own wallet pays what the operation costs.
+        role = Role.CHARGE if customer_id or meter else Role.COST
+        meter_id = meter.meter_id if meter else None
+        facts = CallFacts(customer_id=customer_id, meter_id=meter_id, metadata=call.metadata)
         if call.amount is not None:
             amount = parse_amount(call.amount, "amount")
             if amount == 0:
                 raise invalid("amount", "must be positive")
-            return replace(part, amount=amount, meter=None), facts
+            # The amount is given, so the meter prices nothing; which grants it may spend
+            # is still the meter's to say.
+            return HoldPart(account_id, role, amount=amount, meter_id=meter_id), facts
         if call.usage is not None:
             if meter is None:
                 raise invalid("meter_slug", "is required with expected usage, to price it")
-            return replace(part, usage=call.usage), facts
+            return HoldPart(account_id, role, None, meter, meter_id, call.usage), facts
         spec = call.provider_call
         if spec is None:
             raise invalid("estimate", "is required: one of amount, usage, provider_call")
-        if meter is None and part.account_id == facts.customer_id:
+        if meter is None and customer_id is not None:
             raise invalid("meter_slug", "is required with a customer, to price the call")
         estimated = self._estimator.of_spec(
             provider=spec.provider, model=spec.model, body=spec.body, path=spec.path
         )
-        facts = replace(
+        estimate = estimated.estimate
+        part = HoldPart(
+            account_id,
+            role,
+            meter=meter,
+            meter_id=meter_id,
+            usage=estimate.usage,
+            cost=estimate.cost,
+            output_cost=estimate.output_cost,
+        )
+        return part, replace(
             facts,
             provider=estimated.call.provider,
             model=estimated.call.model,
             endpoint=f"{estimated.call.method} {estimated.call.url}",
-        )
-        estimate = estimated.estimate
-        return (
-            replace(
-                part,
-                usage=estimate.usage,
-                cost=estimate.cost,
-                output_cost=estimate.output_cost,
-            ),
-            facts,
         )
 
 

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Never, TypeAlias
 
 import grpc.aio
+import structlog
 from google.protobuf.message import DecodeError, Message
 from lava.v1 import gateway_service_pb2 as pb
 
 from lava_grpc.api.credentials import find_credential
+from lava_grpc.api.dispatch import FORWARD
 from lava_grpc.api.status import grpc_code, rpc_status
 from lava_grpc.core.errors import Reason, Refusal, invalid
 from lava_grpc.server.ports import Dispatcher
@@ -18,6 +20,8 @@ from lava_grpc.server.ports import Dispatcher
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 UnaryCall: TypeAlias = Callable[[bytes, Context], Awaitable[bytes]]
 StreamCall: TypeAlias = Callable[[bytes, Context], Awaitable[None]]
+
+_log = structlog.get_logger(__name__)
 
 _DETAILS = "grpc-status-details-bin"
 _BEARER = "Bearer "
@@ -71,6 +75,8 @@ def unary_call(
             refusal = _unreadable(request_type)
         except Refusal as said:
             refusal = said
+        except Exception as error:  # noqa: BLE001 - gRPC would tell the caller what it says
+            refusal = _defect(method, error)
         return await refuse(context, refusal)
 
     return call
@@ -94,6 +100,8 @@ def forward_call(dispatcher: Dispatcher, gate: Gate) -> StreamCall:
             refusal = _unreadable(pb.ForwardRequest)
         except Refusal as said:
             refusal = said
+        except Exception as error:  # noqa: BLE001 - gRPC would tell the caller what it says
+            refusal = _defect(FORWARD, error)
         await refuse(context, refusal)
 
     return call
@@ -137,3 +145,8 @@ def _timeout_seconds(context: Context) -> float | None:
 
 def _unreadable(request_type: type[Message]) -> Refusal:
     return invalid("request", f"is no {request_type.DESCRIPTOR.full_name} message")
+
+
+def _defect(method: str, error: Exception) -> Refusal:
+    _log.error("internal_error", method=method, error=type(error).__name__)
+    return Refusal(Reason.INTERNAL, "internal error")

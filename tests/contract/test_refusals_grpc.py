@@ -10,7 +10,8 @@ from lava.v1 import credit_service_pb2 as credit
 from lava.v1 import gateway_service_pb2 as gateway
 
 from lava_grpc.core.errors import Reason, Refusal
-from tests.contract.refusals import CASES, Case
+from tests.contract.case import Case
+from tests.contract.refusals import CASES
 from tests.contract.world import METER, RICH, Metadata, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

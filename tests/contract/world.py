@@ -46,13 +46,7 @@ class World:
         """The metadata of a caller who may."""
         return (("authorization", f"Bearer {self.secret_key}"),)
 
-    async def call(
-        self,
-        rpc: str,
-        request: Message,
-        metadata: Metadata | None = None,
-        timeout: float | None = None,
-    ) -> Any:  # noqa: ANN401 - the answer of whichever RPC was named
+    async def call(self, rpc: str, request: Message, metadata: Metadata | None = None) -> Any:  # noqa: ANN401 - the answer of whichever RPC was named
         """The answer of a unary `rpc` (`MeterService/CreateMeter`), or a Refusal, read strictly."""
         method = Default().FindMethodByName(f"lava.v1.{rpc.replace('/', '.')}")
         call: Any = self.channel.unary_unary(
@@ -61,11 +55,7 @@ class World:
             response_deserializer=GetMessageClass(method.output_type).FromString,
         )
         try:
-            return await call(
-                request,
-                metadata=self.good if metadata is None else metadata,
-                timeout=timeout,
-            )
+            return await call(request, metadata=self.good if metadata is None else metadata)
         except grpc.aio.AioRpcError as error:
             raise refusal_of(error) from None
 

@@ -4,103 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc.aio
 import pytest
 import pytest_asyncio
-from google.protobuf.message import Message
-from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from lava.v1 import gateway_service_pb2 as pb
 
-from lava_grpc.api.status import from_rpc_status
 from lava_grpc.core.errors import Reason, Refusal
 from lava_grpc.server.grpc_server import GrpcServer, GrpcSettings
-
-Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
-
-AUTHORIZE = "/lava.v1.GatewayService/Authorize"
-FORWARD = "/lava.v1.GatewayService/Forward"
-
-
-class Steered:
-    """Answers when told to, and notes what it was asked."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, Message, str, float | None]] = []
-        self.go = asyncio.Event()
-        self.go.set()
-        self.entered = asyncio.Event()
-        self.refusal: Refusal | None = None
-        self.closed = asyncio.Event()
-        self.chunks = 1
-
-    async def unary(
-        self, method: str, request: Message, *, credential: str, timeout_seconds: float | None
-    ) -> Message:
-        self.calls.append((method, request, credential, timeout_seconds))
-        self.entered.set()
-        await self.go.wait()
-        if self.refusal is not None:
-            raise self.refusal
-        return pb.AuthorizeResponse(available="1.0000000000")
-
-    async def forward(
-        self, request: pb.ForwardRequest, *, credential: str
-    ) -> AsyncIterator[pb.ForwardResponse]:
-        self.calls.append((FORWARD[1:], request, credential, None))
-        try:
-            yield pb.ForwardResponse(head=pb.ForwardHead(status=200))
-            self.entered.set()
-            await self.go.wait()
-            for _ in range(self.chunks):
-                yield pb.ForwardResponse(chunk=b"x")
-            if self.refusal is not None:
-                raise self.refusal
-        finally:
-            # A real close takes a while, and must not be cut short.
-            await asyncio.sleep(0)
-            self.closed.set()
-
-
-class Edge:
-    """A server on a dispatcher, and a channel to it."""
-
-    def __init__(self, settings: GrpcSettings | None = None) -> None:
-        self.steered = Steered()
-        self.server = GrpcServer(self.steered, "127.0.0.1:0", settings=settings)
-        self.port = 0
-        self._channel: grpc.aio.Channel | None = None
-
-    async def start(self) -> None:
-        self.port = await self.server.start()
-        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}")
-
-    async def stop(self) -> None:
-        self.steered.go.set()
-        await self.channel.close(None)
-        await self.server.stop(None)
-
-    @property
-    def channel(self) -> grpc.aio.Channel:
-        assert self._channel is not None
-        return self._channel
-
-    def authorize(
-        self, raw: bytes = b"", metadata: Metadata = (), timeout: float | None = None
-    ) -> grpc.aio.UnaryUnaryCall[bytes, bytes]:
-        call: Any = self.channel.unary_unary(AUTHORIZE)
-        made: grpc.aio.UnaryUnaryCall[bytes, bytes] = call(raw, metadata=metadata, timeout=timeout)
-        return made
-
-    def forward(
-        self, raw: bytes = b"", metadata: Metadata = ()
-    ) -> grpc.aio.UnaryStreamCall[bytes, bytes]:
-        call: Any = self.channel.unary_stream(FORWARD)
-        made: grpc.aio.UnaryStreamCall[bytes, bytes] = call(raw, metadata=metadata)
-        return made
+from tests.unit.server.edge import AUTHORIZE, Edge, Metadata, refused, told
 
 
 @pytest_asyncio.fixture
@@ -109,18 +24,6 @@ async def edge() -> AsyncIterator[Edge]:
     await made.start()
     yield made
     await made.stop()
-
-
-async def refused(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> Refusal:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return told(caught.value)
-
-
-def told(error: grpc.aio.AioRpcError) -> Refusal:
-    trailing: Any = error.trailing_metadata()
-    details: bytes = dict(trailing)["grpc-status-details-bin"]
-    return from_rpc_status(status_pb2.Status.FromString(details))
 
 
 @pytest.mark.parametrize(
@@ -172,6 +75,15 @@ async def test_a_refusal_carries_code_message_and_details(edge: Edge) -> None:
     assert told(caught.value).facts == {"required": "1.0"}
 
 
+async def test_a_defect_is_told_without_its_words(edge: Edge) -> None:
+    edge.steered.refusal = ValueError("a secret")
+    assert (await refused(edge.authorize())).message == "internal error"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        _ = [part async for part in edge.forward()]
+    assert told(caught.value).reason is Reason.INTERNAL
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("raw", [b"\xff", b"\x0a\x05ab", b"\x0a\x01\xff"])
 async def test_bytes_that_are_no_message_are_refused_as_bad_input(raw: bytes, edge: Edge) -> None:
     assert (await refused(edge.authorize(raw))).reason is Reason.INVALID_FIELD
@@ -182,8 +94,9 @@ async def test_bytes_that_are_no_message_are_refused_as_bad_input(raw: bytes, ed
 
 
 async def test_an_unknown_method_is_unimplemented(edge: Edge) -> None:
+    call: Any = edge.channel.unary_unary("/lava.v1.GatewayService/Nothing")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await edge.channel.unary_unary("/lava.v1.GatewayService/Nothing")(b"")
+        await call(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, make_url
 
 from lava_grpc.core.errors import Reason, Refusal
-from lava_grpc.store.engine import StoreEngine, open_engine
+from lava_grpc.store.engine import StoreEngine
+from lava_grpc.store.postgres import PostgresEngine
+from lava_grpc.store.sqlite import SqliteEngine
 
 T = TypeVar("T")
 
@@ -23,7 +25,7 @@ class Database:
     """One database. Statements run in threads: `reads` in several, batches in one."""
 
     def __init__(self, url: str, *, connections_max: int = CONNECTIONS_MAX) -> None:
-        self.store_engine: StoreEngine = open_engine(url, connections_max=connections_max)
+        self.store_engine: StoreEngine = _engine(url, connections_max=connections_max)
         self._threads = ThreadPoolExecutor(connections_max, thread_name_prefix="lava-db")
         # The thread of the ledger's batches; on SQLite every write goes through it.
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="lava-writer")
@@ -76,6 +78,17 @@ class Database:
                     raise unavailable() from error
                 raise
         raise AssertionError("unreachable")
+
+
+def _engine(url: str, *, connections_max: int) -> StoreEngine:
+    """The engine for a SQLAlchemy `url`; raises ValueError for one that is not supported."""
+    match make_url(url).get_backend_name():
+        case "sqlite":
+            return SqliteEngine(url, connections_max=connections_max)
+        case "postgresql":
+            return PostgresEngine(url, connections_max=connections_max)
+        case other:
+            raise ValueError(f"database {other!r} is not supported: use sqlite or postgresql")
 
 
 def unavailable() -> Refusal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine
 
 from lava_grpc.store.sql import Row, Statement
 
@@ -56,19 +56,3 @@ class StoreEngine(Protocol):
     def lost(self, error: BaseException) -> bool:
         """Whether the database could not be reached, so that waiting may help."""
         ...
-
-
-def open_engine(url: str, *, connections_max: int) -> StoreEngine:
-    """The engine for a SQLAlchemy `url`; raises ValueError for one that is not supported."""
-    # Imported here, so that neither engine's driver is needed for the other.
-    match make_url(url).get_backend_name():
-        case "sqlite":
-            from lava_grpc.store.sqlite import SqliteEngine  # noqa: PLC0415
-
-            return SqliteEngine(url, connections_max=connections_max)
-        case "postgresql":
-            from lava_grpc.store.postgres import PostgresEngine  # noqa: PLC0415
-
-            return PostgresEngine(url, connections_max=connections_max)
-        case other:
-            raise ValueError(f"database {other!r} is not supported: use sqlite or postgresql")

@@ -56,6 +56,14 @@ class CallFacts:
     metadata: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """What a partial hold pays for, as far as that is known."""
+
+    units: int | None = None  # the meter's own
+    output_tokens: int | None = None
+
+
 @dataclass(slots=True)
 class Hold:
     """A short-lived reservation on one or several accounts, all or none."""
@@ -73,6 +81,7 @@ class Hold:
     expires_at: Instant
     ended_at: Instant | None
     fingerprint: str
+    bought: Bought | None = None  # None: all that was asked for is held
 
     def copy(self) -> Hold:
         """The hold as it now is. Spelled out: `dataclasses.replace` takes four times as long."""
@@ -90,6 +99,7 @@ class Hold:
             self.expires_at,
             self.ended_at,
             self.fingerprint,
+            self.bought,
         )
 
     def held_by(self, role: Role) -> Amount:

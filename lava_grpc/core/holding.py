@@ -18,7 +18,7 @@ from lava_grpc.core.claims import (
 )
 from lava_grpc.core.commands import Extend, Held, PlaceHold, Release
 from lava_grpc.core.errors import Reason, Refusal
-from lava_grpc.core.hold import Hold, HoldKind, HoldState, Leg
+from lava_grpc.core.hold import Bought, Hold, HoldKind, HoldState, Leg
 from lava_grpc.core.money import Amount
 from lava_grpc.core.time import SECOND, Instant
 
@@ -34,24 +34,24 @@ def place(batch: Batch, command: PlaceHold) -> Held:
             return replay
     batch.require_roles(tuple([part.role for part in command.parts]))
     accounts = [batch.open_account(command.merchant_id, p.account_id) for p in command.parts]
+    budgets = [account.budget for account in accounts if account.budget is not None]
+    for budget in budgets:
+        budget.require_room(batch.now)
     claims = ask(batch, command, accounts)
-    partial, output_tokens = False, None
+    bought = None
     if not all_covered(claims):
         note_short(batch, claims)
         if not command.allow_partial:
             raise short_of(claims)
-        partial = True
         claims, output_tokens = shrink(batch, command, accounts, claims)
+        bought = Bought(units_bought(batch, claims), output_tokens)
     check_room(claims)
-    units = units_bought(batch, command, claims) if partial else None
-    hold, available = _take(batch, command, claims)
-    return Held(
-        hold,
-        available,
-        partial=partial,
-        affordable_units=units,
-        affordable_output_tokens=output_tokens,
-    )
+    if not command.dry_run:
+        for budget in budgets:
+            budget.count(batch.now)
+            batch.touch_budget(budget)
+    hold, available = _take(batch, command, claims, bought)
+    return _held(hold, available)
 
 
 def release(batch: Batch, command: Release) -> Hold:
@@ -118,17 +118,32 @@ def _replay(batch: Batch, command: PlaceHold) -> Held | None:
             batch.require_same("", command.fingerprint, command.request_id)
         return None
     # A forwarded call cannot be answered from the books: its answer went to the first caller.
-    forwarded = HoldKind.FORWARD in (seen.kind, command.kind)
+    # The very same command may come again, though, after its commit's answer was lost.
+    forwarded = HoldKind.FORWARD in (seen.kind, command.kind) and seen.hold_id != command.hold_id
     batch.require_same("" if forwarded else seen.fingerprint, command.fingerprint, seen.request_id)
     available = None
     if command.parts:
         part = command.parts[0]
         account = batch.account(command.merchant_id, part.account_id)
         available = account.available(part.meter_id, batch.now)
-    return Held(seen.copy(), available, replayed=True)
+    return _held(seen.copy(), available, replayed=True)
 
 
-def _take(batch: Batch, command: PlaceHold, claims: list[Claim]) -> tuple[Hold, Amount | None]:
+def _held(hold: Hold, available: Amount | None, *, replayed: bool = False) -> Held:
+    bought = hold.bought
+    return Held(
+        hold,
+        available,
+        replayed,
+        bought is not None,
+        bought.units if bought else None,
+        bought.output_tokens if bought else None,
+    )
+
+
+def _take(
+    batch: Batch, command: PlaceHold, claims: list[Claim], bought: Bought | None
+) -> tuple[Hold, Amount | None]:
     """The hold, and what its first account has left; a dry run takes nothing."""
     legs: list[Leg] = []
     for claim in claims:
@@ -151,6 +166,7 @@ def _take(batch: Batch, command: PlaceHold, claims: list[Claim]) -> tuple[Hold, 
         expires_at=batch.now + command.ttl_seconds * SECOND,
         ended_at=None,
         fingerprint=command.fingerprint,
+        bought=bought,
     )
     if command.dry_run:
         return hold, _left_by_dry_run(claims, batch.now)

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from lava_grpc.core.account import Account, AccountKind, Grant, GrantSource
-from lava_grpc.core.hold import CallFacts, Hold, HoldKind, HoldState, Leg, Role
+from lava_grpc.core.budget import Budget, Cycle, Limits, Marks, RateLimit, RequestLimit, SpendLimit
+from lava_grpc.core.hold import Bought, CallFacts, Hold, HoldKind, HoldState, Leg, Role
 from lava_grpc.core.pricing import Charge, ChargeLine, RateType, TierType
 from lava_grpc.core.request_record import Flag, RequestRecord, RequestStatus
 from lava_grpc.core.state import ISSUANCE, Entry, EntryKind, TierCounter
@@ -97,6 +98,8 @@ def hold_of(row: Row) -> Hold:
         ended_at,
         fingerprint,
     ) = _any(row)
+    call = json.loads(facts)
+    bought = call.pop("bought", None)
     by_role = {"charge": charge_id, "cost": cost_id, "budget": budget_id}
     roles = [(_ROLES[name], ident) for name, ident in by_role.items() if ident is not None]
     return Hold(
@@ -113,11 +116,12 @@ def hold_of(row: Row) -> Hold:
                 for role, grant_id, amount in json.loads(legs)
             ]
         ),
-        facts=facts_of(facts),
+        facts=_facts_of(call),
         created_at=created_at,
         expires_at=expires_at,
         ended_at=ended_at,
         fingerprint=fingerprint,
+        bought=Bought(*bought) if bought else None,
     )
 
 
@@ -134,7 +138,7 @@ def hold_row(hold: Hold) -> list[object]:
         by_role.get(Role.COST),
         by_role.get(Role.BUDGET),
         dumps([(leg.role.value, leg.grant_id, leg.amount) for leg in hold.legs]),
-        facts_text(hold.facts),
+        _call_text(hold),
         hold.created_at,
         hold.expires_at,
         hold.ended_at,
@@ -276,6 +280,53 @@ def counter_of(row: Row) -> TierCounter:
     return TierCounter(*_any(row))
 
 
+def budget_of(row: Row) -> Budget:
+    """A spend key's budget: BUDGET_COLUMNS."""
+    values = _any(row)
+    merchant_id, account_id, *marks = values[:8]
+    requests, rolled_at, paced_until, last_used_at = values[8:12]
+    return Budget(
+        merchant_id,
+        account_id,
+        limits_of(values[12:]),
+        Marks(*marks[:3]),
+        Marks(*marks[3:]),
+        requests,
+        rolled_at,
+        paced_until,
+        last_used_at,
+    )
+
+
+def limits_of(row: Row) -> Limits:
+    """A spend key's limits: the last six of BUDGET_COLUMNS."""
+    amount, spend_cycle, count, request_cycle, rpm, burst = _any(row)
+    return Limits(
+        None if amount is None else SpendLimit(amount, Cycle(spend_cycle)),
+        None if count is None else RequestLimit(count, Cycle(request_cycle)),
+        None if rpm is None else RateLimit(rpm, burst),
+    )
+
+
+def budget_update(budget: Budget) -> list[object]:
+    """What the ledger changes of a budget: BUDGET_UPDATE."""
+    spent, counted = budget.spent, budget.counted
+    return [
+        budget.merchant_id,
+        budget.account_id,
+        spent.day,
+        spent.week,
+        spent.month,
+        counted.day,
+        counted.week,
+        counted.month,
+        budget.requests,
+        budget.rolled_at,
+        budget.paced_until,
+        budget.last_used_at,
+    ]
+
+
 def counter_row(counter: TierCounter) -> list[object]:
     """The row of a counter, new or changed: COUNTER_COLUMNS."""
     return [
@@ -287,8 +338,9 @@ def counter_row(counter: TierCounter) -> list[object]:
     ]
 
 
-def facts_text(facts: CallFacts) -> str:
-    """Call facts as a JSON object; what is None is left out."""
+def _call_text(hold: Hold) -> str:
+    """What a hold's call is, as a JSON object; what is None is left out."""
+    facts = hold.facts
     kept: dict[str, object] = {
         "provider": facts.provider,
         "key_type": facts.key_type,
@@ -302,14 +354,14 @@ def facts_text(facts: CallFacts) -> str:
         kept["model"] = facts.model
     if facts.metadata:
         kept["metadata"] = dict(facts.metadata)
+    if hold.bought is not None:
+        kept["bought"] = (hold.bought.units, hold.bought.output_tokens)
     return dumps(kept)
 
 
-def facts_of(text: str) -> CallFacts:
-    """The inverse of `facts_text`."""
-    kept = json.loads(text)
-    kept["metadata"] = tuple(kept.get("metadata", {}).items())
-    return CallFacts(**kept)
+def _facts_of(call: dict[str, Any]) -> CallFacts:
+    call["metadata"] = tuple(call.get("metadata", {}).items())
+    return CallFacts(**call)
 
 
 def _charge_of(amount: int, lines: str | None) -> Charge:

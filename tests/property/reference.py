@@ -40,6 +40,7 @@ class Hold:
     legs: list[Leg]
     forward: bool
     fingerprint: str
+    shrunk: bool = False
 
 
 @dataclass
@@ -126,9 +127,10 @@ class Reference:
         dry = hold.state == "dry"
         if not dry and name in self.holds:
             seen = self.holds[name]
-            if seen.forward or hold.forward or seen.fingerprint != hold.fingerprint:
+            # A request's hold has but one id here, so a forwarded call's is the same command.
+            if seen.fingerprint != hold.fingerprint:
                 return REUSED
-            return ("held", True, False, sum(leg[3] for leg in seen.legs))
+            return ("held", True, seen.shrunk, sum(leg[3] for leg in seen.legs))
         if not dry and name in self.records:
             return REUSED
         self.holds["trial"] = replace(hold, state="active", legs=[])
@@ -146,7 +148,7 @@ class Reference:
         if refused:
             return SHORT
         if not dry:
-            hold.legs = trial.legs
+            hold.legs, hold.shrunk = trial.legs, shrunk
             self.holds[name] = hold
         return ("held", False, shrunk, sum(leg[3] for leg in trial.legs))
 

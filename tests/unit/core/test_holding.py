@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lava_grpc.core.account import AccountKind
@@ -144,7 +146,26 @@ def test_a_forwarded_calls_id_is_not_answered_twice() -> None:
     ledger = funded()
     ledger.held(hold(part(1), kind=HoldKind.FORWARD))
     for kind in HoldKind:
-        assert ledger.refused(hold(part(1), kind=kind)).reason is Reason.REQUEST_ID_REUSED
+        again = replace(hold(part(1), kind=kind), hold_id="res_another")
+        assert ledger.refused(again).reason is Reason.REQUEST_ID_REUSED
+
+
+def test_a_forwarded_calls_hold_is_found_again_if_its_commits_answer_was_lost() -> None:
+    ledger = funded()
+    command = hold(part(1), kind=HoldKind.FORWARD)
+    first = ledger.held(command)
+    again = ledger.held(command)
+    assert (again.replayed, again.hold) == (True, first.hold)
+    assert ledger.held_on() == units(1)
+
+
+def test_a_partial_hold_that_is_asked_for_again_says_again_what_it_buys() -> None:
+    ledger = funded()
+    command = hold(priced(Usage(input_tokens=9_000_000)), allow_partial=True)
+    first, again = ledger.held(command), ledger.held(command)
+    assert again.replayed
+    assert again.partial
+    assert again.affordable_units == first.affordable_units
 
 
 def test_a_dry_run_writes_nothing_and_says_what_a_hold_would() -> None:

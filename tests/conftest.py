@@ -15,6 +15,9 @@ from typing import Protocol
 
 import pytest
 
+# Tests start processes while gRPC runs in this one, whose fork handlers would crash some.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 from tests.support.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -30,6 +30,15 @@ from lava_grpc.store.sql import (
 
 CONNECT_TIMEOUT_SECONDS = 5
 
+# A server that has gone without a word is noticed, rather than waited for without end.
+_CONNECT_ARGS: dict[str, Any] = {
+    "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
 
 class _PostgresFlavor(Flavor):
     placeholder = "%s"
@@ -76,13 +85,13 @@ class PostgresEngine:
             max_overflow=0,
             # A connection that died while idle is replaced, not handed out.
             pool_pre_ping=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+            connect_args=_CONNECT_ARGS,
         )
 
     def session(self) -> LedgerSession:
         """See `StoreEngine.session`."""
         arguments, options = self.engine.dialect.create_connect_args(self.engine.url)
-        options["connect_timeout"] = CONNECT_TIMEOUT_SECONDS
+        options |= _CONNECT_ARGS
         # Prepared at once: the same few statements run for ever.
         connection = psycopg.connect(*arguments, prepare_threshold=0, **options)
         return PostgresSession(connection, _STATEMENTS)

@@ -13,7 +13,11 @@ def configure(*, level: str, as_json: bool) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            # Without frames' local variables: those may hold a key.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     )
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(

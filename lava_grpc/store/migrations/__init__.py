@@ -8,7 +8,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, NullPool, create_engine
+from sqlalchemy import Connection, NullPool, create_engine, make_url
+
+CONNECT_SECONDS_MAX = 10
 
 
 def upgrade(url: str) -> None:
@@ -16,7 +18,7 @@ def upgrade(url: str) -> None:
 
     Several processes may do so at once: the first does it, the others wait.
     """
-    engine = create_engine(url, poolclass=NullPool)
+    engine = create_engine(url, poolclass=NullPool, connect_args=_connect_args(url))
     try:
         with engine.begin() as connection:
             _lock(connection)
@@ -31,6 +33,12 @@ def pending(connection: Connection) -> bool:
     """Whether the database behind `connection` is not at the newest revision."""
     current = MigrationContext.configure(connection).get_current_revision()
     return current != ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _connect_args(url: str) -> dict[str, int]:
+    # A server that does not answer is told of, not waited for.
+    name = "timeout" if make_url(url).get_backend_name() == "sqlite" else "connect_timeout"
+    return {name: CONNECT_SECONDS_MAX}
 
 
 def _config() -> Config:

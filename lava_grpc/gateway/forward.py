@@ -24,7 +24,7 @@ from lava_grpc.core.ids import IdSource
 from lava_grpc.core.ledger import Outcome
 from lava_grpc.core.time import Clock
 from lava_grpc.gateway.forward_call import ForwardCall, ForwardHead, ForwardSummary
-from lava_grpc.gateway.forward_end import HOLD_SECONDS, Closing
+from lava_grpc.gateway.forward_end import Closing
 from lava_grpc.gateway.forward_plan import ForwardPlan, Planner
 from lava_grpc.gateway.headers import headers_to_return
 from lava_grpc.gateway.ports import Ledger
@@ -81,7 +81,7 @@ class Forwarder:
                 yield last
             yield await opened.end()
         except Refusal:
-            await opened.end()
+            await opened.soon()
             raise
         except BaseException:
             # Closed, cancelled, or a defect of ours: the usage is not lost for it.
@@ -97,7 +97,7 @@ class Forwarder:
             kind=HoldKind.FORWARD,
             parts=plan.hold_parts,
             facts=plan.facts,
-            ttl_seconds=HOLD_SECONDS,
+            ttl_seconds=self._closing.hold_seconds,
         )
         placing = self._closing.keep(self._ledger.submit(command))
         try:

@@ -47,7 +47,7 @@ class Measurement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ForwardSummary:
-    """What the call came to; `record` is None where the hold was released."""
+    """What the call came to; `record` is None where the hold was released, or had expired."""
 
     record: RequestRecord | None
     measurement: Measurement

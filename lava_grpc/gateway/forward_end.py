@@ -49,10 +49,16 @@ TAIL_BYTES_MAX = 256 * 1024
 SETTLE_WAIT_SECONDS_MAX = 2.0
 """How long a client waits for its last bytes while the ledger cannot settle."""
 
-SETTLE_SECONDS_MAX = 120.0
+SETTLE_SECONDS_MAX = 3600.0
+"""How long a settlement is tried again: a late one is still charged, and usage is never lost."""
+
 _RETRY_SECONDS = 0.1
 _RETRY_SECONDS_MAX = 5.0
 _OK = range(200, 300)
+# What closes a stream of most providers. One that stated no usage ends with it all the same.
+_DONE = b"[DONE]"
+# A failed extension is tried again, twice, before the hold expires.
+_EXTENSIONS_PER_LIFE = 3
 
 
 class GonePolicy(StrEnum):
@@ -80,11 +86,14 @@ class Closing:
         prices: PriceBook,
         clock: Clock,
         detaching: Detaching | None = None,
+        *,
+        hold_seconds: int = HOLD_SECONDS,
     ) -> None:
         self.ledger = ledger
         self.prices = prices
         self.clock = clock
         self.detaching = detaching or Detaching()
+        self.hold_seconds = hold_seconds
         self.detached = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -122,7 +131,11 @@ class Closing:
                 passing = refusal.reason in (Reason.OVERLOADED, Reason.STORE_UNAVAILABLE)
                 if not passing or loop.time() > give_up:
                     # The hold then expires, and the operator finds the request ABANDONED.
-                    _log.error("a call could not be ended", reason=refusal.reason.value)
+                    _log.error(
+                        "a call could not be ended",
+                        reason=refusal.reason.value,
+                        hold=getattr(command, "hold_id", None),
+                    )
                     raise
             await asyncio.sleep(pause)
             pause = min(pause * 2, _RETRY_SECONDS_MAX)
@@ -161,7 +174,7 @@ class OpenCall:
         has its whole answer then finds it in the books.
         """
         while (passed := await self._read()) is not None:
-            if not self._may_be_last():
+            if not self._may_be_last(passed):
                 if passed:
                     yield passed
                 continue
@@ -171,11 +184,17 @@ class OpenCall:
             yield self._flushed()
         self.tail.append(await self._finish())
 
-    def _may_be_last(self) -> bool:
+    def _may_be_last(self, passed: bytes) -> bool:
+        """Whether the client could take `passed` for the end of its answer."""
         if self._answer is None or self._tap is None:
             return False
+        if self._length is not None:
+            return self._bytes >= self._length
         if not self._plan.call.stream:
-            return self._length is None or self._bytes >= self._length
+            # Its end is the end of the transport, which comes after the settlement anyway.
+            return False
+        if passed.rstrip().endswith(_DONE):
+            return True
         reading = self._tap.reading()
         return reading.stated and reading.complete
 
@@ -200,6 +219,9 @@ class OpenCall:
         """The next bytes for the client, perhaps none; None at the end of the answer."""
         if self._answer is None or self._tap is None:
             return None
+        if self._reading is not None:
+            # Who waited for it was cancelled; its bytes are the next all the same.
+            return await self._aside_done(self._reading)
         chunk = await self._answer.read()
         if chunk:
             self._bytes += len(chunk)
@@ -211,7 +233,7 @@ class OpenCall:
         """The answer has ended: what the tap still held back for the client."""
         if self._tap is None:
             return b""
-        if self._bytes >= LARGE_ANSWER_BYTES:
+        if self._bytes >= (ENCODED_CHUNK_BYTES if self._encoded else LARGE_ANSWER_BYTES):
             return await self._aside(self._tap.finish)
         return self._tap.finish()
 
@@ -249,8 +271,6 @@ class OpenCall:
             await self.end()
 
     async def _read_on(self) -> None:
-        if self._reading is not None:
-            await self._reading
         if self._answer is None and self._sending is not None:
             self._answered(await asyncio.shield(self._sending))
         while await self._read() is not None:
@@ -270,8 +290,11 @@ class OpenCall:
 
     async def _aside(self, work: Callable[..., bytes], *args: bytes) -> bytes:
         self._reading = asyncio.ensure_future(asyncio.to_thread(work, *args))
-        # Cancelled, the thread goes on: a detached reader waits for it before it reads on.
-        result = await asyncio.shield(self._reading)
+        return await self._aside_done(self._reading)
+
+    async def _aside_done(self, reading: asyncio.Future[bytes]) -> bytes:
+        # Cancelled, the thread goes on: who reads on waits for it first.
+        result = await asyncio.shield(reading)
         self._reading = None
         return result
 
@@ -282,19 +305,38 @@ class OpenCall:
         in_flight = self._sending is not None and not self._sending.done()
         if in_flight and self._sending is not None:
             self._sending.cancel()
-        elif self._answer is not None:
+        elif self._answer is None:
+            self._adopt()
+        if self._answer is not None:
             await self._answer.close()
+        if self._reading is not None:
+            # It reads what has arrived, and has nothing to wait for.
+            await asyncio.wait((self._reading,))
         reading = self._tap.reading() if self._tap is not None else UsageReading()
+        command: Release | Settle
         if not in_flight and self._unused(reading):
-            release = Release(self._plan.merchant_id, self._hold.hold_id, self._hold.account_ids)
-            outcome = await self._closing.surely(release)
-            hold = outcome.hold if isinstance(outcome, HoldIs) else None
-            return ForwardSummary(None, Measurement.NONE, hold)
-        command, measurement = self._settlement(reading)
-        outcome = await self._closing.surely(command)
-        if not isinstance(outcome, Settled):
-            raise TypeError(outcome)
-        return ForwardSummary(outcome.record, measurement, outcome.hold)
+            command, measurement = self._release(), Measurement.NONE
+        else:
+            command, measurement = self._settlement(reading)
+        try:
+            outcome = await self._closing.surely(command)
+        except Refusal as refusal:
+            if refusal.reason is not Reason.RESERVATION_ENDED:
+                raise
+            # It had expired, and its request is listed as abandoned, and charged or not by
+            # the operator's policy. The answer is the client's all the same.
+            _log.warning("a call outlived its hold", hold=self._hold.hold_id)
+            return ForwardSummary(None, measurement, None)
+        return _summary(outcome, measurement)
+
+    def _release(self) -> Release:
+        return Release(self._plan.merchant_id, self._hold.hold_id, self._hold.account_ids)
+
+    def _adopt(self) -> None:
+        """Take over an answer that came in the moment in which nobody waited for it any more."""
+        sending = self._sending
+        if sending is not None and not sending.cancelled() and sending.exception() is None:
+            self._answered(sending.result())
 
     def _unused(self, reading: UsageReading) -> bool:
         """Whether the provider refused or failed before it did anything that it bills."""
@@ -309,7 +351,8 @@ class OpenCall:
         measurement = Measurement.PROVIDER
         if not plan.call.billable:
             usage = NOTHING
-        elif not reading.stated:
+        elif not (reading.stated and reading.complete):
+            # A count in the midst of a stream, as Anthropic's and Google's have, is no total.
             usage = settle_estimate(plan.call, reading, plan.estimate)
             flags, measurement = (Flag.ESTIMATED,), Measurement.ESTIMATED
         # At the prices of the hold's time, which its bound was made with.
@@ -336,13 +379,16 @@ class OpenCall:
 
     def _extend_later(self) -> None:
         loop = asyncio.get_running_loop()
-        self._extending = loop.call_later(HOLD_SECONDS / 2, self._extend)
+        self._extending = loop.call_later(
+            self._closing.hold_seconds / _EXTENSIONS_PER_LIFE, self._extend
+        )
 
     def _extend(self) -> None:
         if self._ending is not None:
             return
         hold = self._hold
-        extend = Extend(hold.merchant_id, hold.hold_id, hold.account_ids, HOLD_SECONDS)
+        seconds = self._closing.hold_seconds
+        extend = Extend(hold.merchant_id, hold.hold_id, hold.account_ids, seconds)
         self._closing.keep(self._extended(extend))
         self._extend_later()
 
@@ -350,3 +396,13 @@ class OpenCall:
         # If it fails the next one is due before the hold expires.
         with contextlib.suppress(Refusal):
             await self._closing.ledger.submit(extend)
+
+
+def _summary(outcome: Outcome, measurement: Measurement) -> ForwardSummary:
+    match outcome:
+        case Settled():
+            return ForwardSummary(outcome.record, measurement, outcome.hold)
+        case HoldIs():
+            return ForwardSummary(None, measurement, outcome.hold)
+        case _:
+            raise TypeError(outcome)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from lava_grpc.core.commands import HoldPart, SettlePart
 from lava_grpc.core.errors import invalid
 from lava_grpc.core.hold import CallFacts, Role
 from lava_grpc.core.ids import IdSource
 from lava_grpc.core.pricing import Meter
+from lava_grpc.core.spend_key import SpendKey
 from lava_grpc.core.time import Clock
 from lava_grpc.gateway.checks import fingerprint
 from lava_grpc.gateway.directory import Directory
@@ -18,6 +20,7 @@ from lava_grpc.gateway.estimates import Estimator
 from lava_grpc.gateway.forward_call import ForwardCall
 from lava_grpc.gateway.headers import headers_to_send
 from lava_grpc.gateway.principal import Principal
+from lava_grpc.gateway.spending import require_own_call, require_permitted
 from lava_grpc.gateway.targets import Target, resolve_target
 from lava_grpc.gateway.upstream import UpstreamRequest
 from lava_grpc.providers.base import Call
@@ -27,6 +30,9 @@ from lava_grpc.providers.registry import Registry, prepare_body, read_call
 
 LARGE_BODY_BYTES = 128 * 1024
 """Bodies from this size on are parsed in a thread, so that the event loop stays free."""
+
+# Their host patterns match regions, all of which are the provider's own.
+_REGIONAL = frozenset(("bedrock", "google-vertex"))
 
 MANAGED, UNMANAGED = "managed", "unmanaged"
 
@@ -61,6 +67,7 @@ class _Read:
     call: Call
     body: bytes
     estimate: Estimate
+    digest: bytes
 
 
 class Planner:
@@ -86,6 +93,9 @@ class Planner:
     async def plan(self, principal: Principal, call: ForwardCall) -> ForwardPlan:
         """Decide a call; refuses what must not be sent, and writes nothing."""
         merchant_id = principal.merchant_id
+        spend_key = principal.spend_key
+        if spend_key is not None:
+            require_own_call(spend_key, call, self._clock.now())
         customer = call.customer_id or principal.customer_id
         named = call.meter or principal.meter_slug
         if customer and not named:
@@ -97,11 +107,16 @@ class Planner:
             upstream_map=self._egress.upstream_map,
         )
         provider = target.provider
+        if spend_key is not None:
+            # Before a key of ours is looked for: whether there is one is not the caller's business.
+            spend_key.require_provider(provider.id)
         own_key = call.provider_key or principal.provider_key
         key = own_key or self._managed_key(provider, target.host)
         meter = await self._directory.meter(merchant_id, named) if named else None
         customer_id = await self._directory.customer_id(merchant_id, customer) if customer else None
         read = await self._read(target, call)
+        if spend_key is not None:
+            require_permitted(spend_key, provider, read.call, read.estimate)
         facts = CallFacts(
             customer_id=customer_id,
             meter_id=meter.meter_id if meter else None,
@@ -116,6 +131,7 @@ class Planner:
             merchant_id,
             charged=(customer_id, meter) if customer_id and meter and billed else None,
             managed=own_key is None,
+            spend_key=spend_key,
         )
         request_id = call.request_id or (
             f"req_{principal.prefix}{self._ids.ulid(self._clock.now())}"
@@ -123,7 +139,7 @@ class Planner:
         return ForwardPlan(
             merchant_id=merchant_id,
             request_id=request_id,
-            fingerprint=fingerprint("forward", facts, call.body),
+            fingerprint=fingerprint("forward", facts, read.digest),
             target=target,
             call=read.call,
             request=UpstreamRequest(
@@ -140,14 +156,24 @@ class Planner:
 
     def _managed_key(self, provider: Provider, host: str) -> str:
         keys = self._egress.provider_keys
-        # What a host pattern matches is somebody's own account: the platform's key for the
-        # provider as a whole is not sent there.
-        key = keys.get(host) if provider.per_account(host) else keys.get(provider.id)
+        key = keys.get(host)
+        if key is None and self._takes_provider_key(provider, host):
+            key = keys.get(provider.id)
         if key is None:
             raise invalid(
                 "provider_key", f"is required: this service has no key of its own for {provider.id}"
             )
         return key
+
+    def _takes_provider_key(self, provider: Provider, host: str) -> bool:
+        """Whether the platform's key for the provider as a whole may be sent to `host`.
+
+        What a host pattern matches is somebody's own account, unless it is one of the
+        provider's regions, or the operator named that very host.
+        """
+        egress = self._egress
+        named = host in egress.upstream_map or host in egress.allowed_hosts
+        return named or provider.id in _REGIONAL or not provider.per_account(host)
 
     async def _read(self, target: Target, call: ForwardCall) -> _Read:
         if len(call.body) < LARGE_BODY_BYTES:
@@ -160,19 +186,29 @@ class Planner:
             provider, call.method or "POST", target.identity_url, dict(call.headers), call.body
         )
         read, body = prepare_body(provider, read, call.body)
-        return _Read(read, body, self._estimator.of_call(provider, read, call.body))
+        bound = self._estimator.of_call(provider, read, call.body)
+        return _Read(read, body, bound, blake2b(call.body, digest_size=16).digest())
 
 
 def _payers(
-    merchant_id: str, *, charged: tuple[str, Meter] | None, managed: bool
+    merchant_id: str,
+    *,
+    charged: tuple[str, Meter] | None,
+    managed: bool,
+    spend_key: SpendKey | None,
 ) -> tuple[SettlePart, ...]:
-    """Who pays what: the customer the charge, the merchant's wallet the cost of a managed key."""
+    """Who pays what: the customer the charge, the merchant's wallet the cost of a managed key.
+
+    A spend key's budget pays the cost too.
+    """
     parts: list[SettlePart] = []
     if charged is not None:
         customer_id, meter = charged
         parts.append(SettlePart(customer_id, Role.CHARGE, meter=meter, meter_id=meter.meter_id))
     if managed:
         parts.append(SettlePart(merchant_id, Role.COST))
+    if spend_key is not None:
+        parts.append(SettlePart(spend_key.spend_key_id, Role.BUDGET))
     return tuple(parts)
 
 

@@ -23,6 +23,7 @@ URL_CHARS_MAX = 8 * 1024
 _OURS = frozenset(("key", "metadata"))
 _OPEN = re.compile(r"(https?):/+", re.IGNORECASE)
 _ENCODED = re.compile(r"https?(?::|%3a)(?:/|%2f)", re.IGNORECASE)
+_VERSION = re.compile(r"v\d+[a-z0-9]*")
 # What may follow a base URL that is whole, its end included.
 _ENDS = ("", "/", "?", "#")
 # What a URL is made of; the rest is encoded, as browsers do.
@@ -63,6 +64,7 @@ def read_target(path: str, query: str, bases: Mapping[str, str]) -> Target:
         url = _from_u(found, ours) if found or not rest else _join(bases[alias], tail)
         if path == f"{FORWARD_PATH}/":
             url = _mended(url, bases.values())
+        url = _undoubled(url, bases.values())
     return Target(_finished(url, others), ours)
 
 
@@ -105,13 +107,20 @@ def _absolute(text: str) -> str:
 
 
 def _join(base: str, tail: str) -> str:
-    """`tail` at `base`; what both say (`…/v1` and `v1/…`) once."""
+    """`tail` at `base`; what both say (`…/v1` and `v1/…`) once.
+
+    Another version than the base's is the provider's other API, at its root: Cohere's
+    `v2/chat` beside `/compatibility/v1`, Google's `v1/models` beside `/v1beta`.
+    """
     parts = urlsplit(base)
     have, want = parts.path.strip("/").split("/"), tail.split("/")
     for size in range(min(len(have), len(want)), 0, -1):
         if have[-size:] == want[:size]:
             want = want[size:]
             break
+    else:
+        if _VERSION.fullmatch(want[0]) and _VERSION.fullmatch(have[-1]):
+            have = []
     path = "/".join(part for part in (*have, *want) if part)
     return f"{parts.scheme}://{parts.netloc}/{path}"
 
@@ -128,6 +137,24 @@ def _mended(url: str, bases: Iterable[str]) -> str:
         return url
     for stem in sorted(stems, key=len, reverse=True):
         return f"{stem}/{url[len(stem) :]}"
+    return url
+
+
+def _undoubled(url: str, bases: Iterable[str]) -> str:
+    """The version once, where a base URL that has it meets a client that writes it too.
+
+    With `…/v1/forward?u=https://api.anthropic.com/v1` for its base URL, Anthropic's
+    client asks for `…/v1/v1/messages`.
+    """
+    for base in bases:
+        have = urlsplit(base).path.strip("/").split("/")
+        if _VERSION.fullmatch(have[-1]) is None or not url.startswith(f"{base}/"):
+            continue
+        path, mark, query = url[len(base) + 1 :].partition("?")
+        want = path.split("/")
+        for size in range(min(len(have), len(want)), 0, -1):
+            if have[-size:] == want[:size]:
+                return "/".join((base, *want[size:])) + mark + query
     return url
 
 

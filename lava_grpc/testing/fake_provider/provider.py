@@ -181,7 +181,8 @@ class FakeProvider:
         if scripted is None:
             return routing.answer(call, fault, self.calls_total, self._keys)
         headers = tuple(pair for pair in scripted.headers if pair[0].lower() not in _FRAMING)
-        return Answer(scripted.status, headers, events=scripted.chunks)
+        # An empty chunk would be the end of the answer.
+        return Answer(scripted.status, headers, events=tuple(filter(None, scripted.chunks)))
 
     def _scripted(self, call: SeenCall) -> Scripted | None:
         found = self._scripts.get((call.method, call.path))

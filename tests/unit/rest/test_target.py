@@ -79,6 +79,11 @@ def test_u_in_all_its_spellings(query: str, expected: str) -> None:
         ("openai", "u=https://api.openai.com/v1/x", "https://api.openai.com/v1/x"),
         ("openai/x", "u=1", "https://api.openai.com/v1/x?u=1"),
         ("openai", "", "https://api.openai.com/v1"),
+        # Another version is the provider's other API, at its root.
+        ("groq/v2/chat", "", "https://api.groq.com/v2/chat"),
+        ("openai/v1beta/models", "", "https://api.openai.com/v1beta/models"),
+        ("plain/v2/a", "", "https://plain.example/v2/a"),
+        ("openai/vector_stores", "", "https://api.openai.com/v1/vector_stores"),
     ],
 )
 def test_targets_in_the_path(path: str, query: str, expected: str) -> None:

@@ -13,7 +13,7 @@ WORKERS_MAX ?= 4
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv install demo run test check lint types imports protos generated \
-	generate fmt bench-authorize constraints build clean
+	generate fmt sdk-lava sdk-node sdk-python bench-authorize bench-overload faults constraints build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -45,16 +45,38 @@ protos: $(VENV)/.dev
 
 generated: $(VENV)/.dev
 	$(PY) -m tools.generate --check
+	$(PY) -m tools.providers_doc --check
+	$(PY) -m tools.rest_doc --check
 
-generate: $(VENV)/.dev ## make generated/ from proto/
+generate: $(VENV)/.dev ## make generated/ and the tables of docs/
 	$(PY) -m tools.generate
+	$(PY) -m tools.providers_doc
+	$(PY) -m tools.rest_doc
 
 fmt: $(VENV)/.dev ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
+# Official clients against a running gateway; the last line says how many tests passed.
+SDK := $(PY) -m pytest -q -s -p tests.sdk.closing
+
+sdk-lava: $(VENV)/.dev ## run Lava's Node SDK against a gateway
+	$(SDK) tests/sdk/test_node.py -k lava_
+
+sdk-node: $(VENV)/.dev ## run OpenAI's and Anthropic's JavaScript clients through a gateway
+	$(SDK) tests/sdk/test_node.py -k 'not lava_'
+
+sdk-python: $(VENV)/.dev ## run the official Python clients of seven providers through a gateway
+	$(SDK) tests/sdk/test_openai.py tests/sdk/test_anthropic.py tests/sdk/test_python_clients.py
+
 bench-authorize: $(VENV)/.dev ## measure Authorize against a no-op RPC; the last line is JSON
 	$(PY) -m benchmarks.authorize
+
+bench-overload: $(VENV)/.dev ## offer Authorize at twice its peak; the last line is JSON
+	$(PY) -m benchmarks.overload
+
+faults: $(VENV)/.dev ## what becomes of calls while providers, clients and databases fail
+	$(PY) -m benchmarks.faults
 
 build: $(VENV)/.dev ## make the wheel and the source archive
 	$(PY) -m build
@@ -69,7 +91,7 @@ constraints: $(VENV)/.dev ## choose versions anew; the file names no hosts
 		--python-version 3.11 --all-extras pyproject.toml --output-file constraints.txt
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) .tools build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .tools build dist tests/sdk/node/node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

@@ -38,7 +38,7 @@ from lava.v1 import (
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import load
+from benchmarks import load, many
 from benchmarks.server import NOOP
 from lava_grpc.app.clock import SystemClock
 from lava_grpc.core.account import GrantSource
@@ -56,6 +56,7 @@ AUTHORIZE = "/lava.v1.GatewayService/Authorize"
 IN_FLIGHT = 64
 LOADS = (1, 16, 64, 256)
 ACCOUNTS = 1000
+SETUP_CALLS = 100
 NAIVE_THREADS = 16
 
 
@@ -112,22 +113,28 @@ def _customers(address: str, key: str) -> list[str]:
     with grpc.insecure_channel(address) as channel:
         customers = customer_service_pb2_grpc.CustomerServiceStub(channel)
         credit = credit_service_pb2_grpc.CreditServiceStub(channel)
-        made = [
-            customers.CreateCustomer.future(
-                customer_service_pb2.CreateCustomerRequest(), metadata=metadata
-            )
-            for _ in range(ACCOUNTS)
-        ]
-        ids = [call.result().customer.customer_id for call in made]
-        grants = [
-            credit.CreateCreditGrant.future(
-                credit_service_pb2.CreateCreditGrantRequest(customer_id=ident, amount="1000000"),
-                metadata=metadata,
-            )
-            for ident in ids
-        ]
-        for call in grants:
-            call.result()
+        ids: list[str] = []
+        # Not all at once: a server turns away what it will not come to in time.
+        for _ in range(0, ACCOUNTS, SETUP_CALLS):
+            made = [
+                customers.CreateCustomer.future(
+                    customer_service_pb2.CreateCustomerRequest(), metadata=metadata
+                )
+                for _ in range(SETUP_CALLS)
+            ]
+            new = [call.result().customer.customer_id for call in made]
+            grants = [
+                credit.CreateCreditGrant.future(
+                    credit_service_pb2.CreateCreditGrantRequest(
+                        customer_id=ident, amount="1000000"
+                    ),
+                    metadata=metadata,
+                )
+                for ident in new
+            ]
+            for call in grants:
+                call.result()
+            ids += new
     return ids
 
 
@@ -165,16 +172,34 @@ def measure(server: Server, *, seconds: float, rounds: int) -> dict[str, float]:
             raise SystemExit(f"{ran.errors} of {ran.calls} calls failed")
         return ran
 
+    def in_batches() -> float:
+        return asyncio.run(
+            many.batches(server.address, server.spread, seconds=seconds, key=server.key)
+        )
+
+    def in_streams() -> float:
+        return asyncio.run(
+            many.streams(server.address, server.spread, seconds=seconds, key=server.key)
+        )
+
     for method in (NOOP, AUTHORIZE):
         rate(method, server.spread)
     floors, hots, spreads, cpu = [], [], [], []
+    batches, streams, many_cpu, floor_cpu = [], [], [], []
     for _ in range(rounds):
-        floors.append(rate(NOOP, server.hot).per_second)
+        before = server.cpu_seconds()
+        floor = rate(NOOP, server.hot)
+        floors.append(floor.per_second)
+        floor_cpu.append((server.cpu_seconds() - before) / floor.calls * 1000)
         before = server.cpu_seconds()
         ran = rate(AUTHORIZE, server.hot)
         hots.append(ran.per_second)
         cpu.append((server.cpu_seconds() - before) / ran.calls * 1000)
         spreads.append(rate(AUTHORIZE, server.spread).per_second)
+        before = server.cpu_seconds()
+        batches.append(in_batches())
+        many_cpu.append((server.cpu_seconds() - before) / (batches[-1] * seconds) * 1000)
+        streams.append(in_streams())
     ratios = [hot / floor for hot, floor in zip(hots, floors, strict=True)]
     figures = {
         "noop_per_second": statistics.median(floors),
@@ -185,6 +210,12 @@ def measure(server: Server, *, seconds: float, rounds: int) -> dict[str, float]:
             [hot / spread for hot, spread in zip(hots, spreads, strict=True)]
         ),
         "cpu_seconds_per_1000": statistics.median(cpu),
+        "batch_holds_per_second": statistics.median(batches),
+        "stream_holds_per_second": statistics.median(streams),
+        "batch_over_noop": _ratio(batches, floors),
+        "stream_over_noop": _ratio(streams, floors),
+        "noop_cpu_seconds_per_1000": statistics.median(floor_cpu),
+        "batch_cpu_seconds_per_1000": statistics.median(many_cpu),
     }
     for in_flight in LOADS:
         floor, ran = rate(NOOP, server.hot, in_flight), rate(AUTHORIZE, server.hot, in_flight)
@@ -194,6 +225,10 @@ def measure(server: Server, *, seconds: float, rounds: int) -> dict[str, float]:
             f"p99_ms_at_{in_flight}": ran.p99_ms,
         }
     return figures
+
+
+def _ratio(rates: list[float], floors: list[float]) -> float:
+    return statistics.median([rate / floor for rate, floor in zip(rates, floors, strict=True)])
 
 
 def group_over_naive(url: str, *, seconds: float) -> float:
@@ -248,7 +283,8 @@ def group_over_naive(url: str, *, seconds: float) -> float:
 
     async def grouped() -> int:
         ledger = GroupCommit(
-            LedgerStore(database.store_engine, clock, io=database.in_writer), database
+            LedgerStore(database.store_engine, clock, io=database.in_writer, turn=database.turn),
+            database,
         )
         ledger.start()
         done = 0
@@ -320,8 +356,23 @@ def main() -> int:
             }
             for engine, figures in engines.items()
         },
+        **{
+            name: {engine: figures[name] for engine, figures in engines.items()}
+            for name in (
+                "batch_holds_per_second",
+                "stream_holds_per_second",
+                "batch_over_noop",
+                "stream_over_noop",
+            )
+        },
         "cpu_seconds_per_1000_holds": {
             engine: figures["cpu_seconds_per_1000"] for engine, figures in engines.items()
+        },
+        "cpu_seconds_per_1000_holds_in_batches": {
+            engine: figures["batch_cpu_seconds_per_1000"] for engine, figures in engines.items()
+        },
+        "cpu_seconds_per_1000_noops": {
+            engine: figures["noop_cpu_seconds_per_1000"] for engine, figures in engines.items()
         },
     }
     print(json.dumps(_rounded(summary)))

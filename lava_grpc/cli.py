@@ -17,6 +17,7 @@ from lava_grpc import __version__, config
 from lava_grpc.app.office import Office, open_office
 from lava_grpc.app.parts import migrate as migrate_database
 from lava_grpc.app.service import Addresses, Service
+from lava_grpc.app.workers import serve_workers
 from lava_grpc.core.errors import Refusal
 from lava_grpc.telemetry import logs
 
@@ -90,6 +91,10 @@ def serve(
         str | None, typer.Option(help="host:port for REST, empty for none [LAVA_HTTP_ADDRESS]")
     ] = None,
     database_url: DatabaseUrl = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="server processes on one port; PostgreSQL only [LAVA_WORKERS]"),
+    ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error [LAVA_LOG_LEVEL]")
     ] = None,
@@ -107,6 +112,7 @@ def serve(
         grpc_address=grpc_address,
         http_address=http_address,
         database_url=database_url,
+        workers=workers,
         log_level=log_level,
         tls_certificate=tls_certificate,
         tls_key=tls_key,
@@ -117,7 +123,8 @@ def serve(
     def ready(addresses: Addresses) -> None:
         _print(asdict(addresses), as_json=as_json)
 
-    healthy = _run(Service.serve(settings, ready))
+    serving = serve_workers if settings.workers > 1 else Service.serve
+    healthy = _run(serving(settings, ready))
     raise typer.Exit(0 if healthy else 1)
 
 

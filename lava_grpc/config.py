@@ -6,6 +6,7 @@ An error names the setting and never shows a secret.
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -59,6 +60,15 @@ class HostFamily(StrEnum):
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
     GENERIC = "generic"
+
+
+class PaymentProviderName(StrEnum):
+    """Who takes the money for credit."""
+
+    # An operator confirms each payment.
+    MANUAL = "manual"
+    # For demos and tests: amounts that end in .02 are declined, all else succeeds.
+    TEST = "test"
 
 
 class AddedHost(BaseModel):
@@ -120,6 +130,15 @@ class Settings(BaseSettings):
     )
     # An operator's prices, which add to the catalogue's or replace them.
     prices_file: Path | None = None
+    # Hosts on private networks, or without TLS, that webhooks may name: `host` or `host:port`.
+    webhook_hosts: Annotated[frozenset[str], NoDecode, BeforeValidator(_list_from_text)] = (
+        frozenset()
+    )
+    # How often the outbox is looked at for events to deliver.
+    webhook_poll_seconds: float = Field(default=1.0, gt=0, le=60)
+    # Who is asked to take the money for bundles, top-ups and wallets, and for how long.
+    payment_provider: PaymentProviderName = PaymentProviderName.MANUAL
+    payment_seconds: float = Field(default=20.0, gt=0, le=30)
     on_gone: OnGone = OnGone.DRAIN
     drain_seconds: float = Field(default=10.0, gt=0, le=600)
     on_abandoned: OnAbandoned = OnAbandoned.RELEASE
@@ -127,11 +146,18 @@ class Settings(BaseSettings):
     connect_seconds: float = Field(default=10.0, gt=0, le=600)
     first_byte_seconds: float = Field(default=600.0, gt=0, le=3600)
     idle_seconds: float = Field(default=300.0, gt=0, le=3600)
+    # Server processes on one port each for gRPC and REST; more than one needs PostgreSQL.
+    workers: int = Field(default=1, ge=1, le=256)
+    # How many calls each edge of a process has in flight, and how many items each stream.
+    calls_max: int = Field(default=4096, ge=1, le=1_000_000)
+    stream_items_max: int = Field(default=1024, ge=1, le=100_000)
     queue_commands_max: int = Field(default=10_000, ge=1, le=1_000_000)
     batch_commands_max: int = Field(default=512, ge=1, le=10_000)
     database_connections_max: int = Field(default=8, ge=1, le=200)
     # Without the database for this long, health turns NOT_SERVING.
     unreachable_seconds_max: float = Field(default=5.0, gt=0, le=600)
+    # What one API key may call of the REST management endpoints, in each process; 0: no limit.
+    rest_calls_per_minute: int = Field(default=1000, ge=0, le=1_000_000)
     key_cache_seconds: float = Field(default=5.0, ge=0, le=300)
     shutdown_seconds: float = Field(default=30.0, gt=0, le=600)
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
@@ -168,7 +194,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{host}: must be an http or https base URL")
         return {host.lower(): base for host, base in value.items()}
 
-    @field_validator("allowed_hosts")
+    @field_validator("allowed_hosts", "webhook_hosts")
     @classmethod
     def _hosts(cls, value: frozenset[str]) -> frozenset[str]:
         for host in value:
@@ -177,11 +203,17 @@ class Settings(BaseSettings):
         return frozenset(host.lower() for host in value)
 
     @model_validator(mode="after")
+    def _workers(self) -> Settings:
+        if self.workers > 1 and self.database_url.startswith("sqlite:"):
+            raise ValueError(f"{PREFIX}WORKERS: SQLite takes one process; more need PostgreSQL")
+        return self
+
+    @model_validator(mode="after")
     def _tls(self) -> Settings:
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key come together")
+            raise ValueError(f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY come together")
         if self.tls_client_ca is not None and self.tls_certificate is None:
-            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+            raise ValueError(f"{PREFIX}TLS_CLIENT_CA needs {PREFIX}TLS_CERTIFICATE")
         return self
 
 
@@ -212,15 +244,15 @@ def load(flags: Mapping[str, Any] | None = None, *, file: Path | None = None) ->
         return FromFile(**given)
     except ValidationError as error:
         raise ConfigError(_told(error)) from None
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{PREFIX}CONFIG_FILE: {file}: {error}") from None
 
 
 def _told(error: ValidationError) -> str:
     # The input stays out of it: it may be a key, or a URL with a password.
     lines = []
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
-        place = ".".join(str(step) for step in problem["loc"])
-        name = f"{PREFIX}{place.upper()}" if place else "settings"
-        lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
+        setting, *within = [str(step) for step in problem["loc"]] or [""]
+        place = [f"{PREFIX}{setting.upper()}"] if setting else []
+        lines.append(": ".join([*place, *within, problem["msg"].removeprefix("Value error, ")]))
     return "\n".join(lines)

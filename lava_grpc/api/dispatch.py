@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import structlog
@@ -15,6 +16,7 @@ from google.protobuf.message import Message
 from lava.v1 import gateway_service_pb2 as pb
 
 from lava_grpc.api.auth import Authenticator
+from lava_grpc.api.idempotency import Once
 from lava_grpc.api.messages.forward import from_part, to_forward
 from lava_grpc.core.errors import InvariantBroken, Reason, Refusal
 from lava_grpc.gateway.forward_call import ForwardCall, ForwardHead, ForwardSummary
@@ -27,6 +29,12 @@ Handlers: TypeAlias = Mapping[str, Handler]
 """By full method name: `lava.v1.MeterService/CreateMeter`."""
 
 FORWARD = "lava.v1.GatewayService/Forward"
+
+PUBLIC = frozenset(("lava.v1.ModelService/ListModels", "lava.v1.ModelService/ListServices"))
+"""The RPCs that answer anybody. A good credential is told to their handlers, a bad one is not."""
+
+ANONYMOUS = Principal(merchant_id="")
+"""Who calls a public RPC without a good credential; no merchant has this id."""
 
 _log = structlog.get_logger(__name__)
 
@@ -43,19 +51,34 @@ class Forward(Protocol):
 class LocalDispatcher:
     """Calls handlers in this process."""
 
-    def __init__(self, authenticator: Authenticator, handlers: Handlers, forward: Forward) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        handlers: Handlers,
+        forward: Forward,
+        *,
+        once: Once | None = None,
+    ) -> None:
         self._authenticator = authenticator
+        self._once = once
         self._handlers = handlers
         self._forward = forward
         self._closing: set[asyncio.Future[None]] = set()
 
     async def unary(
-        self, method: str, request: Message, *, credential: str, timeout_seconds: float | None
+        self,
+        method: str,
+        request: Message,
+        *,
+        credential: str,
+        timeout_seconds: float | None,
+        idempotency_key: str | None = None,
     ) -> Message:
         """The answer of `method`; raises a Refusal, and nothing else, for every no.
 
         The time-out bounds when work may begin. What has begun is seen to its
-        end, since a commit cannot be taken back.
+        end, since a commit cannot be taken back. With an `idempotency_key` it is
+        done once, see `Once`.
         """
         handler = self._handlers.get(method)
         if handler is None:
@@ -66,14 +89,36 @@ class LocalDispatcher:
                 raise Refusal(Reason.DEADLINE_EXCEEDED, "the deadline passed before the call began")
             deadline = asyncio.get_running_loop().time() + timeout_seconds
         try:
-            principal = self._authenticator.remembered(credential)
+            principal = self._authenticator.remembered(credential, spend_keys=method in PUBLIC)
             if principal is None:
-                principal = await self._authenticator(credential)
+                principal = await self._caller(method, credential)
+            if idempotency_key is not None and self._once is not None and method not in PUBLIC:
+                work = partial(handler, request, principal, deadline)
+                return await self._once(
+                    principal.merchant_id, idempotency_key, method, request, work
+                )
             return await handler(request, principal, deadline)
         except Refusal as refusal:
             raise _told(method, refusal) from None
         except Exception as error:  # noqa: BLE001 - told to the log; the caller gets no detail
             raise _defect(method, error) from None
+
+    async def _caller(self, method: str, credential: str) -> Principal:
+        if method not in PUBLIC:
+            return await self._authenticator(credential)
+        if not credential:
+            return ANONYMOUS
+        try:
+            return await self._authenticator(credential, spend_keys=True)
+        except Refusal:
+            return ANONYMOUS
+
+    async def authenticate(self, credential: str) -> None:
+        """Refuse a credential as `forward` would, before a body is looked at for it."""
+        try:
+            await self._authenticator(credential, spend_keys=True)
+        except Refusal as refusal:
+            raise _told(FORWARD, refusal) from None
 
     async def forward(
         self, request: pb.ForwardRequest, *, credential: str
@@ -84,7 +129,7 @@ class LocalDispatcher:
         that the client has gone; that it has heard is not cancelled.
         """
         try:
-            principal = await self._authenticator(credential)
+            principal = await self._authenticator(credential, spend_keys=True)
             parts = self._forward(principal, to_forward(request))
             try:
                 async for part in parts:

@@ -13,12 +13,12 @@ from lava_grpc.core.account import GrantSource
 from lava_grpc.core.books import VerifyReport
 from lava_grpc.core.errors import not_found
 from lava_grpc.core.ids import IdSource
-from lava_grpc.core.money import format_amount
+from lava_grpc.core.money import format_amount, parse_amount
 from lava_grpc.core.page import LIMIT_MAX, Page
 from lava_grpc.core.resources import Merchant
 from lava_grpc.gateway.checks import check_text
 from lava_grpc.gateway.credit import Credit, NewGrant
-from lava_grpc.gateway.customers import credit_limit
+from lava_grpc.gateway.customers import UNLIMITED
 from lava_grpc.gateway.keys import SecretKeys, prefix_of
 from lava_grpc.gateway.principal import Principal
 from lava_grpc.store.database import Database
@@ -49,7 +49,7 @@ class Office:
 
     async def add_merchant(self, name: str, *, test_mode: bool, wallet_limit: str) -> NewMerchant:
         """A merchant with a wallet and a secret key."""
-        limit = credit_limit(wallet_limit)
+        limit = None if wallet_limit == UNLIMITED else parse_amount(wallet_limit, "wallet_limit")
         now = self._clock.now()
         prefix = "test_" if test_mode else ""
         merchant = Merchant(
@@ -71,7 +71,12 @@ class Office:
         """Put credit on a customer's account, or on the merchant's wallet."""
         principal = await self._principal(merchant_id)
         ledger = GroupCommit(
-            LedgerStore(self._database.store_engine, self._clock, io=self._database.in_writer),
+            LedgerStore(
+                self._database.store_engine,
+                self._clock,
+                io=self._database.in_writer,
+                turn=self._database.turn,
+            ),
             self._database,
         )
         ledger.start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from lava_grpc import config
 from lava_grpc.store import migrations
@@ -13,15 +13,25 @@ def open_database(settings: config.Settings) -> Database:
     """The database that the settings name; raises ConfigError for one that cannot be used."""
     try:
         return Database(settings.database_url, connections_max=settings.database_connections_max)
-    except ValueError as error:
-        raise config.ConfigError(f"LAVA_DATABASE_URL: {error}") from None
+    except (ValueError, ArgumentError):
+        raise _unreadable() from None
 
 
 def migrate(settings: config.Settings) -> None:
     """Bring the database to the newest schema; raises ConfigError where it cannot be reached."""
     try:
         migrations.upgrade(settings.database_url)
+    except (ValueError, ArgumentError):
+        raise _unreadable() from None
     except SQLAlchemyError as error:
         # The driver's own words name no password.
         cause = getattr(error, "orig", None) or error
         raise config.ConfigError(f"LAVA_DATABASE_URL: {cause}") from None
+
+
+def _unreadable() -> config.ConfigError:
+    # Of a URL that cannot be read, any part may be the password: none is shown.
+    return config.ConfigError(
+        "LAVA_DATABASE_URL: must be sqlite:///path or postgresql://user:password@host:port/name, "
+        "with special characters in user and password percent-encoded"
+    )

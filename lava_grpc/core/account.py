@@ -16,9 +16,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from lava_grpc.core.money import Amount
 from lava_grpc.core.time import Instant
+
+if TYPE_CHECKING:
+    from lava_grpc.core.budget import Budget
 
 
 class AccountKind(StrEnum):
@@ -93,7 +97,10 @@ class Grant:
 
 @dataclass(slots=True)
 class Account:
-    """What a call is charged to. `credit_limit` None means unlimited."""
+    """What a call is charged to. `credit_limit` None means unlimited.
+
+    A spend key's follows from its budget, and is right once that was rolled.
+    """
 
     merchant_id: str
     account_id: str
@@ -103,10 +110,17 @@ class Account:
     credit_limit: Amount | None
     closed: bool
     grants: list[Grant] = field(default_factory=list)  # live ones, in burn order
+    cycle_start: Instant | None = None  # the subscription's; None: calendar months
+    cycle_end: Instant | None = None
+    budget: Budget | None = None  # a spend key's
 
     def overage(self) -> Amount:
         """How much more was used than granted."""
         return sum(g.remaining + g.held for g in self.grants) - self.balance
+
+    def granted(self) -> Amount:
+        """What its live grants have, free or held."""
+        return sum(g.remaining + g.held for g in self.grants)
 
     def held_credit(self) -> Amount:
         """What running holds took from the credit limit."""

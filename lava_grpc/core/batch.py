@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lava_grpc.core import funds
-from lava_grpc.core.account import Account, Grant
+from lava_grpc.core.account import Account, AccountKind, Grant
+from lava_grpc.core.budget import Budget
 from lava_grpc.core.errors import InvariantBroken, Reason, Refusal, invalid, not_found
 from lava_grpc.core.hold import Hold, Role
+from lava_grpc.core.plans import Enrolment, Subscription
 from lava_grpc.core.request_record import RequestRecord
 from lava_grpc.core.state import Changes, Key, LedgerState, TierCounter
 from lava_grpc.core.time import Instant, cycle_of
@@ -22,6 +24,7 @@ class Batch:
     now: Instant
     short_accounts: set[Key] = field(default_factory=set)
     current_accounts: set[Key] = field(default_factory=set)  # nothing overdue left on them
+    due_accounts: set[Key] = field(default_factory=set)  # their cycle is over
     cycle_start: Instant = field(init=False)
     cycle_end: Instant = field(init=False)
 
@@ -29,7 +32,7 @@ class Batch:
         self.cycle_start, self.cycle_end = cycle_of(self.now)
 
     def account(self, merchant_id: str, account_id: str) -> Account:
-        """The account, its overdue grants expired; refuses NOT_FOUND."""
+        """The account, its overdue grants expired and its budget rolled; refuses NOT_FOUND."""
         key = (merchant_id, account_id)
         account = self.state.accounts.get(key)
         if account is None:
@@ -37,12 +40,24 @@ class Batch:
             raise not_found("customer", account_id, field=field_name)
         if key not in self.current_accounts:
             self.current_accounts.add(key)
+            self.note_due(account)
             funds.expire_overdue_grants(self, account)
+            if account.budget is not None and account.budget.roll(account, self.now):
+                self.touch_budget(account.budget)
         return account
 
+    def note_due(self, account: Account) -> None:
+        """Note whether the account's cycle is over: it should be renewed first."""
+        if account.cycle_end is not None and account.cycle_end <= self.now:
+            self.due_accounts.add((account.merchant_id, account.account_id))
+        elif self.due_accounts:
+            self.due_accounts.discard((account.merchant_id, account.account_id))
+
     def open_account(self, merchant_id: str, account_id: str) -> Account:
-        """As `account`, but a deleted customer's is not found either."""
+        """As `account`, but a deleted customer's is not found either, nor a revoked spend key's."""
         account = self.account(merchant_id, account_id)
+        if account.closed and account.kind is AccountKind.SPEND_KEY:
+            raise Refusal(Reason.INVALID_CREDENTIALS, "the spend key is unknown or revoked")
         if account.closed:
             raise not_found("customer", account_id, field="customer_id")
         return account
@@ -72,6 +87,10 @@ class Batch:
         """Note that an account is to be written."""
         self.changes.accounts[(account.merchant_id, account.account_id)] = account
 
+    def touch_budget(self, budget: Budget) -> None:
+        """Note that a budget is to be written."""
+        self.changes.budgets[(budget.merchant_id, budget.account_id)] = budget
+
     def touch_grant(self, grant: Grant) -> None:
         """Note that a grant is to be written."""
         key = (grant.merchant_id, grant.grant_id)
@@ -98,14 +117,41 @@ class Batch:
         target = self.changes.new_records if fresh else self.changes.records
         target[key] = record
 
-    def counter(self, merchant_id: str, customer_id: str, meter_id: str) -> TierCounter:
+    def counter(self, account: Account, meter_id: str) -> TierCounter:
         """The customer's counter for this meter in the current cycle; zero if new."""
-        key = (merchant_id, customer_id, meter_id, self.cycle_start)
+        start = account.cycle_start
+        if start is None:
+            start = self.cycle_start
+        key = (account.merchant_id, account.account_id, meter_id, start)
         counter = self.state.counters.get(key)
         if counter is None:
             counter = TierCounter(*key, units=0)
             self.state.counters[key] = counter
         return counter
+
+    def cycle_end_of(self, account: Account) -> Instant:
+        """When the account's tier counters start again: its own cycle's end, else the month's."""
+        return self.cycle_end if account.cycle_end is None else account.cycle_end
+
+    def enrolment(self, account: Account) -> Enrolment | None:
+        """The customer's active subscription with its plans."""
+        return self.state.enrolments.get((account.merchant_id, account.account_id))
+
+    def put_enrolment(self, account: Account, enrolled: Enrolment) -> None:
+        """Note a subscription that is new or changed, and active."""
+        subscription = enrolled.subscription
+        self.state.enrolments[account.merchant_id, account.account_id] = enrolled
+        key = (subscription.merchant_id, subscription.subscription_id)
+        self.changes.subscriptions[key] = subscription
+
+    def end_enrolment(self, account: Account, over: Subscription) -> None:
+        """Note a subscription that is active no more."""
+        self.state.enrolments.pop((account.merchant_id, account.account_id), None)
+        self.changes.subscriptions[over.merchant_id, over.subscription_id] = over
+
+    def put_cycle(self, account: Account) -> None:
+        """Note that an account's cycle or credit limit is to be written."""
+        self.changes.cycles[account.merchant_id, account.account_id] = account
 
     def touch_counter(self, counter: TierCounter) -> None:
         """Note that a counter is to be written."""

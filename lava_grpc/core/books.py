@@ -18,6 +18,16 @@ class RecordFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over records, in amounts that may exceed what 64 bits hold."""
+
+    requests: int
+    tokens: int
+    cost: int
+    charge: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredEntry:
     """An entry with its id."""
 

@@ -56,7 +56,7 @@ def ask(
     """What each part asks and finds; with `clamp`, no more than it finds."""
     claims: list[Claim] = []
     for part, account in zip(command.parts, accounts, strict=True):
-        amount = _required(batch, command, part, output_tokens)
+        amount = _required(batch, command, part, account, output_tokens)
         left = as_left_by(claims, account, batch.now)
         claim = Claim(part, account, amount, left.available(part.meter_id, batch.now))
         if clamp and not claim.covered:
@@ -67,6 +67,8 @@ def ask(
 
 def as_left_by(earlier: list[Claim], account: Account, now: Instant) -> Account:
     """The account as earlier parts of the same command will leave it."""
+    if not earlier:
+        return account
     shared = [claim for claim in earlier if claim.account is account]
     if not shared:
         return account
@@ -77,7 +79,11 @@ def as_left_by(earlier: list[Claim], account: Account, now: Instant) -> Account:
 
 
 def _required(
-    batch: Batch, command: PlaceHold, part: HoldPart, output_tokens: int | None
+    batch: Batch,
+    command: PlaceHold,
+    part: HoldPart,
+    account: Account,
+    output_tokens: int | None,
 ) -> Amount:
     if part.amount is not None:
         return check_not_negative(part.amount, "amount")
@@ -88,13 +94,13 @@ def _required(
         usage = replace(usage, output_tokens=output_tokens)
     if part.meter is None:
         return check_amount(cost, "amount")
-    counter = batch.counter(command.merchant_id, part.account_id, part.meter.meter_id)
+    counter = batch.counter(account, part.meter.meter_id)
     return price_upper_bound(
         part.meter,
         usage,
         cost=cost,
         counted=counter.units,
-        cycle_may_end=batch.now + command.ttl_seconds * SECOND >= batch.cycle_end,
+        cycle_may_end=batch.now + command.ttl_seconds * SECOND >= batch.cycle_end_of(account),
     )
 
 
@@ -177,7 +183,7 @@ def check_room(claims: list[Claim]) -> None:
             raise too_large("amount")
 
 
-def units_bought(batch: Batch, command: PlaceHold, claims: list[Claim]) -> int | None:
+def units_bought(batch: Batch, claims: list[Claim]) -> int | None:
     """How many of a fixed meter's own units a partial hold pays for; None where it has none."""
     claim = next((c for c in claims if c.part.role is Role.CHARGE), None)
     if claim is None or claim.part.meter is None or claim.part.amount is not None:
@@ -185,7 +191,7 @@ def units_bought(batch: Batch, command: PlaceHold, claims: list[Claim]) -> int |
     meter = claim.part.meter
     if meter.rate_type is not RateType.FIXED:
         return None
-    counter = batch.counter(command.merchant_id, claim.account.account_id, meter.meter_id)
+    counter = batch.counter(claim.account, meter.meter_id)
     units = units_affordable(
         meter,
         amount=claim.amount,

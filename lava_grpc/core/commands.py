@@ -8,6 +8,7 @@ from typing import TypeAlias
 from lava_grpc.core.account import Account, Grant, GrantSource
 from lava_grpc.core.hold import CallFacts, Hold, HoldKind, Role
 from lava_grpc.core.money import Amount
+from lava_grpc.core.plans import Enrolment, Plan
 from lava_grpc.core.pricing import Meter
 from lava_grpc.core.request_record import Flag, RequestRecord
 from lava_grpc.core.time import Instant
@@ -57,7 +58,8 @@ class PlaceHold:
     @property
     def account_ids(self) -> tuple[str, ...]:
         """The accounts it touches."""
-        return tuple(part.account_id for part in self.parts)
+        # A list first: on the hot path, where a generator costs twice as much.
+        return tuple([part.account_id for part in self.parts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ class Settle:
     @property
     def account_ids(self) -> tuple[str, ...]:
         """The accounts it touches."""
-        return tuple(part.account_id for part in self.parts)
+        # A list first: on the hot path, where a generator costs twice as much.
+        return tuple([part.account_id for part in self.parts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,69 @@ class ExpireGrants:
         return (self.account_id,)
 
 
-Command: TypeAlias = PlaceHold | Settle | Release | Extend | Expire | AddGrant | ExpireGrants
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Put a customer on a plan. `subscription_id` is for a customer who has no subscription.
+
+    An upgrade begins a new cycle at once, anything else waits for the cycle's end.
+    """
+
+    merchant_id: str
+    account_id: str
+    subscription_id: str
+    plan: Plan
+
+    @property
+    def account_ids(self) -> tuple[str, ...]:
+        """The account it touches."""
+        return (self.account_id,)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSubscription:
+    """Cancel an active subscription at its cycle's end, set what auto top-up buys, or both.
+
+    `auto_top_up_bundle_id` counts only with `sets_auto_top_up`; None then stops it.
+    """
+
+    merchant_id: str
+    account_id: str
+    subscription_id: str
+    cancel: bool = False
+    sets_auto_top_up: bool = False
+    auto_top_up_bundle_id: str | None = None
+
+    @property
+    def account_ids(self) -> tuple[str, ...]:
+        """The account it touches."""
+        return (self.account_id,)
+
+
+@dataclass(frozen=True, slots=True)
+class RenewCycles:
+    """Apply every cycle of an account that has ended by now, in order; none is applied twice."""
+
+    merchant_id: str
+    account_id: str
+
+    @property
+    def account_ids(self) -> tuple[str, ...]:
+        """The account it touches."""
+        return (self.account_id,)
+
+
+Command: TypeAlias = (
+    PlaceHold
+    | Settle
+    | Release
+    | Extend
+    | Expire
+    | AddGrant
+    | ExpireGrants
+    | Subscribe
+    | ChangeSubscription
+    | RenewCycles
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +270,14 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A customer's subscription as it now is."""
+
+    enrolment: Enrolment
+
+
+@dataclass(frozen=True, slots=True)
 class Touched:
-    """An account's overdue grants are expired."""
+    """An account's overdue grants are expired, and its cycles renewed."""
 
     account: Account

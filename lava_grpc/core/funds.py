@@ -8,7 +8,15 @@ from lava_grpc.core.account import Account, Grant
 from lava_grpc.core.errors import InvariantBroken
 from lava_grpc.core.hold import Leg, Role
 from lava_grpc.core.money import AMOUNT_MAX, Amount
-from lava_grpc.core.state import BREAKAGE, BUDGETS, PROVIDERS, REVENUE, Entry, EntryKind
+from lava_grpc.core.state import (
+    BREAKAGE,
+    BUDGETS,
+    ISSUANCE,
+    PROVIDERS,
+    REVENUE,
+    Entry,
+    EntryKind,
+)
 from lava_grpc.core.time import Instant
 
 if TYPE_CHECKING:
@@ -143,10 +151,32 @@ def expire_overdue_grants(batch: Batch, account: Account) -> None:
             _expire(batch, account, grant)
 
 
-def cover_overage(batch: Batch, account: Account) -> None:
+def add_grant(batch: Batch, account: Account, grant: Grant) -> None:
+    """Put a new grant on its account and into the books. The caller covers overage."""
+    account.balance += grant.amount
+    account.insert_grant(grant)
+    batch.add_grant(grant)
+    batch.touch(account)
+    batch.changes.entries.append(
+        Entry(
+            grant.merchant_id,
+            ISSUANCE,
+            grant.account_id,
+            grant.amount,
+            EntryKind.GRANT,
+            grant.request_id,
+            None,
+            grant.grant_id,
+            batch.now,
+        )
+    )
+
+
+def cover_overage(batch: Batch, account: Account, *, at: Instant | None = None) -> None:
     """Let free credit pay for what was used before it came, or while holds had it.
 
-    A restricted grant does not: what was used may be another meter's.
+    A restricted grant does not: what was used may be another meter's. `at` is when that
+    is decided, now unless said.
     """
     owed = account.overage()
     if owed <= 0:
@@ -154,7 +184,7 @@ def cover_overage(batch: Batch, account: Account) -> None:
     for grant in account.grants:
         if owed <= 0:
             return
-        if grant.remaining <= 0 or not grant.eligible(None, batch.now):
+        if grant.remaining <= 0 or not grant.eligible(None, batch.now if at is None else at):
             continue
         paid = min(owed, grant.remaining)
         grant.remaining -= paid

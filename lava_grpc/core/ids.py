@@ -7,16 +7,33 @@ that of github.com/ulid/spec.
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_HALF = (1 << 40) - 1
 # Ten bits at a time: half the divisions of a digit-by-digit encoder.
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 
 
 def encode_ulid(millis: int, randomness: int) -> str:
     """The 26 characters of a ULID from its time and its 80 random bits."""
-    value = (millis << 80) | randomness
-    return "".join([_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10)])
+    return _time_part(millis) + _eight(randomness >> 40) + _eight(randomness & _HALF)
+
+
+def _eight(value: int) -> str:
+    """The 8 characters of 40 bits."""
+    return (
+        _PAIRS[value >> 30]
+        + _PAIRS[value >> 20 & 1023]
+        + _PAIRS[value >> 10 & 1023]
+        + _PAIRS[value & 1023]
+    )
+
+
+@lru_cache(maxsize=16)
+def _time_part(millis: int) -> str:
+    """The 10 characters of the time: many ids are made within one millisecond."""
+    return _PAIRS[millis >> 40] + _eight(millis & _HALF)
 
 
 class IdSource:

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from lava_grpc.core import funds, holding, settling
+from lava_grpc.core import funds, holding, settling, subscribing
 from lava_grpc.core.account import Grant
 from lava_grpc.core.batch import Batch
 from lava_grpc.core.commands import (
     AddGrant,
+    ChangeSubscription,
     Command,
+    Enrolled,
     Expire,
     ExpireGrants,
     Extend,
@@ -25,16 +27,18 @@ from lava_grpc.core.commands import (
     HoldIs,
     PlaceHold,
     Release,
+    RenewCycles,
     Settle,
     Settled,
+    Subscribe,
     Touched,
 )
 from lava_grpc.core.errors import Refusal, invalid
 from lava_grpc.core.money import AMOUNT_MAX, too_large
-from lava_grpc.core.state import ISSUANCE, Changes, Entry, EntryKind, LedgerState
+from lava_grpc.core.state import Changes, Key, LedgerState
 from lava_grpc.core.time import Instant
 
-Outcome: TypeAlias = Held | Settled | HoldIs | Granted | Touched | Refusal
+Outcome: TypeAlias = Held | Settled | HoldIs | Granted | Enrolled | Touched | Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,14 @@ class Decision:
     """What a batch came to: one outcome per command, in order, and the rows to write.
 
     `short_accounts` lacked room while something was held on them: overdue holds
-    there should be expired and the batch decided again.
+    there should be expired and the batch decided again. `due_accounts` were touched
+    after their cycle had ended: `RenewCycles` should come first.
     """
 
     outcomes: list[Outcome]
     changes: Changes
-    short_accounts: frozenset[tuple[str, str]]
+    short_accounts: frozenset[Key]
+    due_accounts: frozenset[Key] = frozenset()
 
 
 def apply(state: LedgerState, commands: Sequence[Command], now: Instant) -> Decision:
@@ -59,7 +65,9 @@ def apply(state: LedgerState, commands: Sequence[Command], now: Instant) -> Deci
             outcomes.append(_decide(batch, command))
         except Refusal as refusal:
             outcomes.append(refusal)
-    return Decision(outcomes, batch.changes, frozenset(batch.short_accounts))
+    return Decision(
+        outcomes, batch.changes, frozenset(batch.short_accounts), frozenset(batch.due_accounts)
+    )
 
 
 def _decide(batch: Batch, command: Command) -> Outcome:
@@ -78,6 +86,20 @@ def _decide(batch: Batch, command: Command) -> Outcome:
             return _add_grant(batch, command)
         case ExpireGrants():
             return Touched(batch.account(command.merchant_id, command.account_id))
+        case Subscribe() | ChangeSubscription() | RenewCycles():
+            return _decide_subscription(batch, command)
+
+
+def _decide_subscription(
+    batch: Batch, command: Subscribe | ChangeSubscription | RenewCycles
+) -> Outcome:
+    match command:
+        case Subscribe():
+            return Enrolled(subscribing.subscribe(batch, command))
+        case ChangeSubscription():
+            return Enrolled(subscribing.change(batch, command))
+        case RenewCycles():
+            return Touched(subscribing.renew(batch, command))
 
 
 def _add_grant(batch: Batch, command: AddGrant) -> Granted:
@@ -91,8 +113,7 @@ def _add_grant(batch: Batch, command: AddGrant) -> Granted:
         raise invalid("expires_at", "must lie in the future")
     account = batch.open_account(command.merchant_id, command.account_id)
     # What was granted in all must stay within 64 bits, or a later release could not be booked.
-    granted = sum(g.remaining + g.held for g in account.grants)
-    if granted + command.amount > AMOUNT_MAX:
+    if account.granted() + command.amount > AMOUNT_MAX:
         raise too_large("amount")
     grant = Grant(
         merchant_id=command.merchant_id,
@@ -111,22 +132,6 @@ def _add_grant(batch: Batch, command: AddGrant) -> Granted:
         request_id=command.request_id,
         fingerprint=command.fingerprint,
     )
-    account.balance += command.amount
-    account.insert_grant(grant)
-    batch.add_grant(grant)
-    batch.touch(account)
-    batch.changes.entries.append(
-        Entry(
-            command.merchant_id,
-            ISSUANCE,
-            command.account_id,
-            command.amount,
-            EntryKind.GRANT,
-            command.request_id,
-            None,
-            command.grant_id,
-            batch.now,
-        )
-    )
+    funds.add_grant(batch, account, grant)
     funds.cover_overage(batch, account)
     return Granted(replace(grant))

@@ -18,6 +18,7 @@ PLACES = 10
 SCALE: int = 10**PLACES
 AMOUNT_MAX: Amount = 2**63 - 1
 AMOUNT_MIN: Amount = -AMOUNT_MAX
+_ZERO = f"0.{0:010d}"
 
 # No exponent, no thousands separator, no leading plus: what a JSON client would
 # print for a plain decimal. The length bound keeps a hostile string cheap.
@@ -48,6 +49,8 @@ def parse_amount(text: str, field: str, *, negative: bool = False) -> Amount:
 
 def format_amount(amount: Amount) -> str:
     """The amount as a decimal string with ten places: `"0.0581000000"`."""
+    if amount == 0:
+        return _ZERO
     sign = "-" if amount < 0 else ""
     whole, fraction = divmod(abs(amount), SCALE)
     return f"{sign}{whole}.{fraction:010d}"

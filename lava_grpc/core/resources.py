@@ -20,6 +20,15 @@ class Merchant:
 
 
 @dataclass(frozen=True, slots=True)
+class CustomerPlan:
+    """A customer's active subscription, in short."""
+
+    subscription_id: str
+    plan_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Customer:
     """The merchant's end customer. `metadata` is a JSON object as text, None without one.
 
@@ -35,6 +44,7 @@ class Customer:
     metadata: str | None
     credit_limit: Amount | None
     created_at: Instant
+    subscription: CustomerPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

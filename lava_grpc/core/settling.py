@@ -119,7 +119,7 @@ def _due(batch: Batch, command: Settle, part: SettlePart) -> _Due:
     account = batch.account(command.merchant_id, part.account_id)
     counter, units = None, 0
     if part.meter is not None:
-        counter = batch.counter(command.merchant_id, part.account_id, part.meter.meter_id)
+        counter = batch.counter(account, part.meter.meter_id)
         units = part.meter.units(command.usage)
     if part.amount is not None:
         amount = check_amount(check_not_negative(part.amount, "amount"), "amount")

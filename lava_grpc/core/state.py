@@ -7,8 +7,10 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from lava_grpc.core.account import Account, Grant
+from lava_grpc.core.budget import Budget
 from lava_grpc.core.hold import Hold
 from lava_grpc.core.money import Amount
+from lava_grpc.core.plans import Enrolment, Subscription
 from lava_grpc.core.request_record import RequestRecord
 from lava_grpc.core.time import Instant
 
@@ -79,6 +81,7 @@ class LedgerState:
     holds_by_request: dict[Key, Hold] = field(default_factory=dict)
     records: dict[Key, RequestRecord] = field(default_factory=dict)
     counters: dict[CounterKey, TierCounter] = field(default_factory=dict)
+    enrolments: dict[Key, Enrolment] = field(default_factory=dict)  # by account id
 
 
 @dataclass(slots=True)
@@ -93,7 +96,10 @@ class Changes:
     new_records: dict[Key, RequestRecord] = field(default_factory=dict)
     records: dict[Key, RequestRecord] = field(default_factory=dict)
     counters: dict[CounterKey, TierCounter] = field(default_factory=dict)
+    budgets: dict[Key, Budget] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
+    subscriptions: dict[Key, Subscription] = field(default_factory=dict)  # new or changed
+    cycles: dict[Key, Account] = field(default_factory=dict)  # whose cycle or limit changed
 
     @property
     def empty(self) -> bool:
@@ -107,5 +113,8 @@ class Changes:
             or self.new_records
             or self.records
             or self.counters
+            or self.budgets
             or self.entries
+            or self.subscriptions
+            or self.cycles
         )

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lava_grpc.core.commands import Held, HoldPart, PlaceHold
-from lava_grpc.core.errors import invalid
+from lava_grpc.core.errors import Refusal, invalid
 from lava_grpc.core.hold import CallFacts, HoldKind, Role
 from lava_grpc.core.ids import IdSource
+from lava_grpc.core.ledger import Outcome
 from lava_grpc.core.money import parse_amount
 from lava_grpc.core.pricing import Meter
 from lava_grpc.core.time import Clock
 from lava_grpc.core.usage import Usage
 from lava_grpc.gateway.checks import fingerprint
-from lava_grpc.gateway.directory import Directory
+from lava_grpc.gateway.directory import Directory, or_refused
 from lava_grpc.gateway.estimates import Estimator
-from lava_grpc.gateway.ports import Ledger
+from lava_grpc.gateway.ports import BatchLedger
 from lava_grpc.gateway.principal import Principal
 from lava_grpc.gateway.recent import RecentHolds
 
 TTL_SECONDS_DEFAULT = 120
 TTL_SECONDS_MAX = 86_400
+
+CALLS_MAX = 1000
+"""The most requests in one batch."""
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -56,7 +61,7 @@ class Authorizer:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: BatchLedger,
         directory: Directory,
         estimator: Estimator,
         recent: RecentHolds,
@@ -76,37 +81,77 @@ class Authorizer:
     ) -> Held:
         """Hold durably, or refuse and change nothing."""
         merchant_id = principal.merchant_id
-        ttl_seconds = check_ttl(call.ttl_seconds)
-        customer = call.customer_id or principal.customer_id
+        customer, named = _names(principal, call)
         customer_id = await self._directory.customer_id(merchant_id, customer) if customer else None
-        named = call.meter or principal.meter_slug
         meter = await self._directory.meter(merchant_id, named) if named else None
-        meter_id = meter.meter_id if meter else None
+        command = self._command(principal, call, customer_id, meter)
+        return self._placed(command, await self._ledger.submit(command, deadline=deadline))
+
+    async def many(
+        self, principal: Principal, calls: Sequence[AuthorizeCall], *, deadline: float | None = None
+    ) -> list[Held | Refusal]:
+        """Hold for each on its own, in as few commits as they fit into; in order.
+
+        A refused one does not disturb the others. Refuses as a whole where the
+        ledger does: OVERLOADED, and none was placed.
+        """
+        named = [_names(principal, call) for call in calls]
+        merchant_id = principal.merchant_id
+        customers = await self._directory.customer_ids(merchant_id, [c for c, _ in named if c])
+        meters = await self._directory.meters(merchant_id, [m for _, m in named if m])
+        results: list[Held | Refusal | None] = []
+        commands: list[PlaceHold] = []
+        for call, (customer, meter) in zip(calls, named, strict=True):
+            try:
+                commands.append(
+                    self._command(
+                        principal,
+                        call,
+                        or_refused(customers[customer]) if customer else None,
+                        or_refused(meters[meter]) if meter else None,
+                    )
+                )
+                results.append(None)
+            except Refusal as refusal:
+                results.append(refusal)
+        outcomes = await self._ledger.submit_many(commands, deadline=deadline)
+        placed = map(self._placed_or_not, commands, outcomes)
+        return [next(placed) if result is None else result for result in results]
+
+    def _command(
+        self,
+        principal: Principal,
+        call: AuthorizeCall,
+        customer_id: str | None,
+        meter: Meter | None,
+    ) -> PlaceHold:
+        merchant_id = principal.merchant_id
         part, facts = self._sized(call, customer_id, meter, merchant_id)
-        now = self._clock.now()
         # One for both: they name the two sides of the same thing.
-        ulid = f"{principal.prefix}{self._ids.ulid(now)}"
-        held = await self._ledger.submit(
-            PlaceHold(
-                merchant_id=merchant_id,
-                request_id=call.request_id or f"req_{ulid}",
-                hold_id=f"res_{ulid}",
-                fingerprint=_fingerprint(call, customer_id, meter_id),
-                kind=HoldKind.AUTHORIZE,
-                parts=(part,),
-                facts=facts,
-                ttl_seconds=ttl_seconds,
-                allow_partial=call.allow_partial,
-                scale_output=call.provider_call is not None,
-                dry_run=call.dry_run,
-            ),
-            deadline=deadline,
+        ulid = f"{principal.prefix}{self._ids.ulid(self._clock.now())}"
+        return PlaceHold(
+            merchant_id=merchant_id,
+            request_id=call.request_id or f"req_{ulid}",
+            hold_id=f"res_{ulid}",
+            fingerprint=_fingerprint(call, customer_id, meter.meter_id if meter else None),
+            kind=HoldKind.AUTHORIZE,
+            parts=(part,),
+            facts=facts,
+            ttl_seconds=check_ttl(call.ttl_seconds),
+            allow_partial=call.allow_partial,
+            scale_output=call.provider_call is not None,
+            dry_run=call.dry_run,
         )
-        if not isinstance(held, Held):
-            raise TypeError(held)
-        if not call.dry_run:
-            self._recent.remember(held.hold)
-        return held
+
+    def _placed(self, command: PlaceHold, outcome: Outcome) -> Held:
+        if not isinstance(outcome, Held):
+            raise TypeError(outcome)
+        if not command.dry_run:
+            self._recent.remember(outcome.hold)
+        return outcome
+
+    def _placed_or_not(self, command: PlaceHold, outcome: Outcome) -> Held | Refusal:
+        return outcome if isinstance(outcome, Refusal) else self._placed(command, outcome)
 
     def _sized(
         self, call: AuthorizeCall, customer_id: str | None, meter: Meter | None, merchant_id: str
@@ -152,6 +197,11 @@ class Authorizer:
             model=estimated.call.model,
             endpoint=f"{estimated.call.method} {estimated.call.url}",
         )
+
+
+def _names(principal: Principal, call: AuthorizeCall) -> tuple[str | None, str | None]:
+    """The customer and the meter as the caller names them."""
+    return call.customer_id or principal.customer_id, call.meter or principal.meter_slug
 
 
 def check_ttl(ttl_seconds: int | None) -> int:

@@ -84,7 +84,7 @@ def fingerprint(*parts: object) -> str:
     """
     # The ASCII spelling of nested lists and tuples of plain values is unambiguous, and the
     # same on every version of Python and Unicode.
-    spelled = ascii([_plain(part) for part in parts]).encode()
+    spelled = ascii([p if type(p) in _ATOMS else _plain(p) for p in parts]).encode()
     return blake2b(spelled, digest_size=_FINGERPRINT_BYTES).hexdigest()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lava_grpc.core.account import DEFAULT_PRIORITY, PRIORITY_MAX, Account, Grant, GrantSource
-from lava_grpc.core.commands import AddGrant, Granted
+from lava_grpc.core.commands import AddGrant, Granted, RenewCycles
 from lava_grpc.core.errors import InvariantBroken, invalid, not_found
 from lava_grpc.core.ids import IdSource
 from lava_grpc.core.money import Amount, parse_amount
@@ -114,9 +114,13 @@ class Credit:
         self, principal: Principal, account_id: str, meter_id: str | None
     ) -> BalanceView:
         account = await self._books.account(principal.merchant_id, account_id)
+        now = self._clock.now()
+        if account is not None and account.cycle_end is not None and account.cycle_end <= now:
+            # A cycle that is over counts as renewed, whoever notices it first.
+            await self._ledger.submit(RenewCycles(principal.merchant_id, account_id))
+            account = await self._books.account(principal.merchant_id, account_id)
         if account is None:
             raise not_found("account", account_id, field="customer_id")
-        now = self._clock.now()
         return BalanceView(
             account_id=account_id,
             balance=account.balance - _overdue(account, now),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -45,8 +45,17 @@ class NewCustomer:
 class Customers:
     """Creates, reads, changes and deletes customers."""
 
-    def __init__(self, resources: Resources, *, clock: Clock, ids: IdSource) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        *,
+        clock: Clock,
+        ids: IdSource,
+        welcome: Callable[[Principal, Customer], Awaitable[Customer]] | None = None,
+    ) -> None:
+        """`welcome` gives a customer without a subscription whatever new customers get."""
         self._resources = resources
+        self._welcome = welcome
         self._clock = clock
         self._ids = ids
 
@@ -64,7 +73,11 @@ class Customers:
             credit_limit=credit_limit(new.credit_limit),
             created_at=now,
         )
-        return await self._resources.add_customer(customer)
+        stored = await self._resources.add_customer(customer)
+        # Also one that was found, in case whoever made it was cut off right here.
+        if self._welcome is None or stored.subscription is not None:
+            return stored
+        return await self._welcome(principal, stored)
 
     async def get(self, principal: Principal, ident: str) -> Customer:
         """The customer with this id or reference id; refuses NOT_FOUND."""

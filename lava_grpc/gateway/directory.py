@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TypeVar
 
-from lava_grpc.core.errors import not_found
+from lava_grpc.core.errors import Refusal, not_found
 from lava_grpc.core.pricing import Meter
 from lava_grpc.gateway.ports import Resources
+
+T = TypeVar("T")
 
 METERS_MAX = 10_000
 METER_SECONDS = 2.0
@@ -37,6 +41,40 @@ class Directory:
             raise not_found("customer", ident, field="customer_id")
         return customer.customer_id
 
+    async def customer_ids(
+        self, merchant_id: str, idents: Iterable[str]
+    ) -> dict[str, str | Refusal]:
+        """For each name its id, or why there is none; each is looked up once."""
+
+        async def one(ident: str) -> str | Refusal:
+            try:
+                return await self.customer_id(merchant_id, ident)
+            except Refusal as refusal:
+                return refusal
+
+        found: dict[str, str | Refusal] = {}
+        asked: list[str] = []
+        for ident in set(idents):
+            if ident.startswith(CUSTOMER_PREFIX):
+                found[ident] = ident
+            else:
+                asked.append(ident)
+        answers = await asyncio.gather(*[one(ident) for ident in asked])
+        return found | dict(zip(asked, answers, strict=True))
+
+    async def meters(self, merchant_id: str, idents: Iterable[str]) -> dict[str, Meter | Refusal]:
+        """For each name its meter, or why there is none."""
+
+        async def one(ident: str) -> Meter | Refusal:
+            try:
+                return await self.meter(merchant_id, ident)
+            except Refusal as refusal:
+                return refusal
+
+        asked = list(set(idents))
+        answers = await asyncio.gather(*[one(ident) for ident in asked])
+        return dict(zip(asked, answers, strict=True))
+
     async def meter(self, merchant_id: str, ident: str) -> Meter:
         """The meter with this slug or id; refuses NOT_FOUND."""
         key = (merchant_id, ident)
@@ -58,3 +96,10 @@ class Directory:
         """A meter of this merchant was changed here: the change counts at once."""
         for key in [key for key in self._meters if key[0] == merchant_id]:
             del self._meters[key]
+
+
+def or_refused(found: T | Refusal) -> T:
+    """What was found; raises the Refusal where there was nothing."""
+    if isinstance(found, Refusal):
+        raise found
+    return found

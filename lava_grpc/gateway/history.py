@@ -41,12 +41,9 @@ class History:
     ) -> Slice[RequestRecord]:
         """Records, newest first."""
         merchant_id = principal.merchant_id
-        if customer is not None:
-            customer = await self._customer_id(merchant_id, customer)
-        if meter is not None:
-            found = await self._resources.meter(merchant_id, meter)
-            meter = meter if found is None else found.meter.meter_id
-        wanted = RecordFilter(customer_id=customer, meter_id=meter, metadata=tuple(metadata))
+        wanted = await record_filter(
+            self._resources, merchant_id, customer=customer, meter=meter, metadata=metadata
+        )
         return await self._books.list_records(merchant_id, page, wanted)
 
     async def entries(
@@ -55,7 +52,7 @@ class History:
         """Entries, newest first."""
         merchant_id = principal.merchant_id
         if account is not None:
-            account = await self._customer_id(merchant_id, account)
+            account = await _customer_id(self._resources, merchant_id, account)
         return await self._books.list_entries(
             merchant_id, page, account_id=account, request_id=request_id
         )
@@ -64,6 +61,24 @@ class History:
         """Check the rules over the merchant's own books."""
         return await self._books.verify(principal.merchant_id)
 
-    async def _customer_id(self, merchant_id: str, ident: str) -> str:
-        found = await self._resources.customer(merchant_id, ident)
-        return ident if found is None else found.customer_id
+
+async def record_filter(
+    resources: Resources,
+    merchant_id: str,
+    *,
+    customer: str | None,
+    meter: str | None,
+    metadata: Sequence[tuple[str, str]],
+) -> RecordFilter:
+    """Which records, by ids: a name that names nothing is taken for an id."""
+    if customer is not None:
+        customer = await _customer_id(resources, merchant_id, customer)
+    if meter is not None:
+        found = await resources.meter(merchant_id, meter)
+        meter = meter if found is None else found.meter.meter_id
+    return RecordFilter(customer_id=customer, meter_id=meter, metadata=tuple(metadata))
+
+
+async def _customer_id(resources: Resources, merchant_id: str, ident: str) -> str:
+    found = await resources.customer(merchant_id, ident)
+    return ident if found is None else found.customer_id

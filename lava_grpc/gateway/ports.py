@@ -9,11 +9,22 @@ from lava_grpc.core.account import Account, Grant
 from lava_grpc.core.books import RecordFilter, StoredEntry, VerifyReport
 from lava_grpc.core.commands import Command
 from lava_grpc.core.hold import Hold, HoldState
+from lava_grpc.core.kept import Kept, KeptState
 from lava_grpc.core.ledger import Outcome
 from lava_grpc.core.money import Amount
 from lava_grpc.core.page import Page, Slice
+from lava_grpc.core.payments import Payment, PaymentState
+from lava_grpc.core.plans import (
+    Bundle,
+    Enrolment,
+    Plan,
+    PlanEdit,
+    StoredPlan,
+    SubscriptionStatus,
+)
 from lava_grpc.core.request_record import RequestRecord
 from lava_grpc.core.resources import Customer, Merchant, NamedMeter, SecretKey
+from lava_grpc.core.spend_key import SpendKey, UsedSpendKey
 from lava_grpc.core.time import Instant
 
 
@@ -26,6 +37,21 @@ class Ledger(Protocol):
         `deadline` is on the event loop's clock: a command that is not begun by
         then is dropped and refused DEADLINE_EXCEEDED. Refuses OVERLOADED where
         the queue is full, STORE_UNAVAILABLE where the outcome is unknown.
+        """
+        ...
+
+
+class BatchLedger(Ledger, Protocol):
+    """A ledger that takes many commands at once."""
+
+    async def submit_many(
+        self, commands: Sequence[Command], *, deadline: float | None = None
+    ) -> list[Outcome]:
+        """The outcomes in order, once all are durable; a Refusal among the possible ones.
+
+        They are queued together and share a batch, as many as fit into one, and
+        go on where their caller goes. Refuses OVERLOADED, and does none of them,
+        where the queue has no room for all.
         """
         ...
 
@@ -167,4 +193,166 @@ class Books(Protocol):
 
     async def verify(self, merchant_id: str | None) -> VerifyReport:
         """Check the rules of the books over one merchant's rows, or over all."""
+        ...
+
+
+class SpendKeyStore(Protocol):
+    """The merchants' spend keys. A look-up gives None for what is not there or was revoked."""
+
+    async def add(self, key: SpendKey, key_hash: str) -> None:
+        """Store a key by its hash (SHA-256, hex), and open its account."""
+        ...
+
+    async def owner(self, key_hash: str) -> tuple[SpendKey, Merchant] | None:
+        """The key with this hash and its merchant."""
+        ...
+
+    async def find(self, merchant_id: str, spend_key_id: str) -> UsedSpendKey | None:
+        """The key, and what it has used."""
+        ...
+
+    async def list(self, merchant_id: str, page: Page) -> Slice[UsedSpendKey]:
+        """Keys, newest first."""
+        ...
+
+    async def change(
+        self, merchant_id: str, spend_key_id: str, changes: Mapping[str, object]
+    ) -> UsedSpendKey | None:
+        """Set fields of `SpendKey`, or its limits (`spend_limit` …), by name; None clears."""
+        ...
+
+    async def rotate(
+        self, merchant_id: str, spend_key_id: str, key_hash: str, preview: str
+    ) -> UsedSpendKey | None:
+        """Replace the key's hash and preview."""
+        ...
+
+    async def revoke(self, merchant_id: str, spend_key_id: str, at: Instant) -> bool:
+        """Revoke a key for good and close its account; False where there is none to revoke."""
+        ...
+
+
+class IdempotencyStore(Protocol):
+    """Idempotency keys, kept for a day. Refuses STORE_UNAVAILABLE."""
+
+    async def begin(
+        self, merchant_id: str, key: str, method: str, fingerprint: str, now: Instant
+    ) -> Kept | None:
+        """Note that a call begins; what is known of the key where it is not the first."""
+        ...
+
+    async def end(self, merchant_id: str, key: str, state: KeptState, answer: bytes | None) -> None:
+        """Note what a call came to."""
+        ...
+
+    async def forget(self, merchant_id: str, key: str) -> None:
+        """The call did nothing: the key is free again."""
+        ...
+
+
+class Billing(Protocol):
+    """Plans, bundles and subscriptions. A look-up gives None for what is not there.
+
+    Plans and bundles that were deleted are not there, but subscriptions still show them.
+    """
+
+    async def add_plan(self, plan: Plan, bundles: Sequence[Bundle]) -> StoredPlan:
+        """Store a plan and its bundles."""
+        ...
+
+    async def default_plan(self, merchant_id: str) -> Plan | None:
+        """The plan that customers without another are on."""
+        ...
+
+    async def ensure_default(self, plan: Plan) -> Plan:
+        """The merchant's default plan; `plan` where there was none."""
+        ...
+
+    async def plan(self, merchant_id: str, plan_id: str) -> StoredPlan | None:
+        """The plan with this id."""
+        ...
+
+    async def list_plans(self, merchant_id: str, page: Page) -> Slice[StoredPlan]:
+        """Plans, newest first."""
+        ...
+
+    async def change_plan(
+        self, merchant_id: str, plan_id: str, edit: PlanEdit, at: Instant
+    ) -> StoredPlan | None:
+        """Change a plan and its bundles, all or nothing."""
+        ...
+
+    async def delete_plan(self, merchant_id: str, plan_id: str, at: Instant) -> bool:
+        """Delete a plan; False where there is none, or it is the default one."""
+        ...
+
+    async def bundle(self, merchant_id: str, bundle_id: str) -> Bundle | None:
+        """The bundle with this id."""
+        ...
+
+    async def list_bundles(
+        self, merchant_id: str, plan_id: str | None, page: Page
+    ) -> Slice[Bundle]:
+        """Bundles, newest first; of one plan, or of all."""
+        ...
+
+    async def subscription(self, merchant_id: str, subscription_id: str) -> Enrolment | None:
+        """The subscription with this id, active or over."""
+        ...
+
+    async def active_subscription(self, merchant_id: str, customer_id: str) -> Enrolment | None:
+        """The customer's active subscription."""
+        ...
+
+    async def list_subscriptions(
+        self,
+        merchant_id: str,
+        page: Page,
+        *,
+        status: SubscriptionStatus | None,
+        customer_id: str | None,
+    ) -> Slice[Enrolment]:
+        """Subscriptions, newest first; with one status, or with either."""
+        ...
+
+
+class PaymentStore(Protocol):
+    """Payments. A look-up gives None for what is not there."""
+
+    async def open(self, payment: Payment, *, quiet_since: Instant) -> bool:
+        """Store a payment.
+
+        False for an auto top-up while another one of the account is open, or after
+        one that was made since then was declined with a reason.
+        """
+        ...
+
+    async def find(self, merchant_id: str, payment_id: str) -> Payment | None:
+        """The payment with this id."""
+        ...
+
+    async def list(self, merchant_id: str, account_id: str | None, page: Page) -> Slice[Payment]:
+        """Payments, newest first; of one account, or of all."""
+        ...
+
+    async def due(self, now: Instant, limit: int) -> Sequence[Payment]:
+        """Open payments that nobody is at, the longest waiting first."""
+        ...
+
+    async def take(self, payment: Payment, now: Instant, until: Instant) -> bool:
+        """Be the one who is at a payment until then; False where another one is, or it ended."""
+        ...
+
+    async def put_off(self, payment: Payment, until: Instant) -> None:
+        """Let an open payment wait until then."""
+        ...
+
+    async def mark_paid(self, payment: Payment) -> bool:
+        """Note that the money of an open payment was taken; False where it is not open."""
+        ...
+
+    async def end(
+        self, payment: Payment, state: PaymentState, reason: str | None, at: Instant
+    ) -> bool:
+        """Close a payment: as declined if it is open, as succeeded if it is paid, or else not."""
         ...

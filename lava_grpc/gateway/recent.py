@@ -37,6 +37,10 @@ class RecentHolds:
         if len(self._kept) > self._holds_max:
             self._kept.popitem(last=False)
 
+    def at_hand(self, merchant_id: str, hold_id: str) -> HoldFacts | None:
+        """The facts of a hold that are remembered."""
+        return self._kept.get((merchant_id, hold_id))
+
     async def facts(self, merchant_id: str, hold_id: str) -> HoldFacts:
         """The facts of a hold; refuses NOT_FOUND."""
         kept = self._kept.get((merchant_id, hold_id))

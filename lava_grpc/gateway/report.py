@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lava_grpc.core.commands import Settle, Settled, SettlePart
 from lava_grpc.core.errors import Refusal, invalid
 from lava_grpc.core.hold import CallFacts, Role
+from lava_grpc.core.ledger import Outcome
 from lava_grpc.core.money import Amount, parse_amount
 from lava_grpc.core.pricing import Meter
 from lava_grpc.core.request_record import Flag
 from lava_grpc.core.time import Clock
 from lava_grpc.core.usage import Usage
 from lava_grpc.gateway.checks import fingerprint
-from lava_grpc.gateway.directory import Directory
-from lava_grpc.gateway.ports import Ledger
+from lava_grpc.gateway.directory import Directory, or_refused
+from lava_grpc.gateway.ports import BatchLedger
 from lava_grpc.gateway.principal import Principal
 from lava_grpc.gateway.recent import HoldFacts, RecentHolds
 from lava_grpc.providers.prices import PriceBook
@@ -59,7 +60,7 @@ class Reporter:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: BatchLedger,
         directory: Directory,
         recent: RecentHolds,
         *,
@@ -78,39 +79,71 @@ class Reporter:
         self, principal: Principal, report: Report, *, deadline: float | None = None
     ) -> Settled:
         """Charge durably and once; the first answer where it was reported before."""
-        command = await self._command(principal, report)
+        merchant_id = principal.merchant_id
+        hold = await self._hold(merchant_id, report)
+        customer = _customer_named(principal, report, hold)
+        named = _meter_named(principal, report, hold)
+        customer_id = await self._directory.customer_id(merchant_id, customer) if customer else None
+        meter = await self._directory.meter(merchant_id, named) if named else None
+        command = self._command(merchant_id, report, hold, customer_id, meter)
         settled = await self._ledger.submit(command, deadline=deadline)
         if not isinstance(settled, Settled):
             raise TypeError(settled)
         return settled
 
-    async def batch(
+    async def many(
         self, principal: Principal, reports: Sequence[Report], *, deadline: float | None = None
     ) -> list[Settled | Refusal]:
-        """Charge many, each on its own: a refused one does not disturb the others."""
-        if not reports:
-            raise invalid("reports", "must hold at least one report")
-        if len(reports) > REPORTS_MAX:
-            raise invalid("reports", f"must hold no more than {REPORTS_MAX}")
+        """Charge for each on its own, in as few commits as they fit into; in order.
 
-        async def one(report: Report) -> Settled | Refusal:
-            try:
-                return await self(principal, report, deadline=deadline)
-            except Refusal as refusal:
-                return refusal
-
-        return list(await asyncio.gather(*[one(report) for report in reports]))
-
-    async def _command(self, principal: Principal, report: Report) -> Settle:
+        A refused one does not disturb the others. Refuses as a whole where the
+        ledger does: OVERLOADED, and none was charged.
+        """
         merchant_id = principal.merchant_id
-        hold = await self._hold(merchant_id, report)
+        asked = list(zip(reports, await self._holds(merchant_id, reports), strict=True))
+        names = [
+            (_customer_named(principal, report, hold), _meter_named(principal, report, hold))
+            for report, hold in asked
+            if not isinstance(hold, Refusal)
+        ]
+        customers = await self._directory.customer_ids(merchant_id, [c for c, _ in names if c])
+        meters = await self._directory.meters(merchant_id, [m for _, m in names if m])
+        results: list[Refusal | None] = []
+        commands: list[Settle] = []
+        named = iter(names)
+        for report, hold in asked:
+            if isinstance(hold, Refusal):
+                results.append(hold)
+                continue
+            customer, meter = next(named)
+            try:
+                commands.append(
+                    self._command(
+                        merchant_id,
+                        report,
+                        hold,
+                        or_refused(customers[customer]) if customer else None,
+                        or_refused(meters[meter]) if meter else None,
+                    )
+                )
+                results.append(None)
+            except Refusal as refusal:
+                results.append(refusal)
+        settled = map(_settled, await self._ledger.submit_many(commands, deadline=deadline))
+        return [next(settled) if result is None else result for result in results]
+
+    def _command(
+        self,
+        merchant_id: str,
+        report: Report,
+        hold: HoldFacts | None,
+        customer_id: str | None,
+        meter: Meter | None,
+    ) -> Settle:
         request_id = report.request_id or (hold.request_id if hold else None)
         if not request_id:
             raise invalid("request_id", "is required")
-        facts = await self._facts(principal, report, hold)
-        named = report.meter or (None if hold else principal.meter_slug) or facts.meter_id
-        meter = await self._directory.meter(merchant_id, named) if named else None
-        facts = replace(facts, meter_id=meter.meter_id if meter else None)
+        facts = _facts(report, hold, customer_id, meter)
         costs = self._costs(report, facts)
         part = _part(report, facts, meter, merchant_id)
         return Settle(
@@ -127,34 +160,40 @@ class Reporter:
             flags=() if costs.priced else (Flag.UNPRICED,),
         )
 
+    async def _holds(
+        self, merchant_id: str, reports: Sequence[Report]
+    ) -> list[HoldFacts | Refusal | None]:
+        """The hold of each, or why it cannot be told; only those not at hand are read."""
+
+        async def one(report: Report) -> HoldFacts | Refusal | None:
+            try:
+                return await self._hold(merchant_id, report)
+            except Refusal as refusal:
+                return refusal
+
+        found: list[HoldFacts | Refusal | None] = [
+            self._recent.at_hand(merchant_id, report.reservation_id)
+            if report.reservation_id
+            else None
+            for report in reports
+        ]
+        missing = [
+            index
+            for index, report in enumerate(reports)
+            if found[index] is None and _may_have_hold(report)
+        ]
+        answers = await asyncio.gather(*[one(reports[index]) for index in missing])
+        for index, answer in zip(missing, answers, strict=True):
+            found[index] = answer
+        return found
+
     async def _hold(self, merchant_id: str, report: Report) -> HoldFacts | None:
         """The hold that the report names, or whose customer it needs to be told."""
         if report.reservation_id:
             return await self._recent.facts(merchant_id, report.reservation_id)
-        if report.customer_id is None and report.request_id:
+        if _may_have_hold(report) and report.request_id:
             return await self._recent.of_request(merchant_id, report.request_id)
         return None
-
-    async def _facts(
-        self, principal: Principal, report: Report, hold: HoldFacts | None
-    ) -> CallFacts:
-        """What the record will say of the call: the hold's word, unless the report's differs."""
-        known = hold.facts if hold else _PLAIN
-        customer = report.customer_id or (None if hold else principal.customer_id)
-        customer_id = (
-            await self._directory.customer_id(principal.merchant_id, customer)
-            if customer
-            else known.customer_id
-        )
-        return CallFacts(
-            customer_id=customer_id,
-            meter_id=known.meter_id,
-            provider=report.provider or known.provider,
-            key_type=known.key_type,
-            model=report.model or known.model,
-            endpoint=report.endpoint or known.endpoint,
-            metadata=report.metadata,
-        )
 
     def _costs(self, report: Report, facts: CallFacts) -> _Costs:
         if report.cost is not None:
@@ -171,6 +210,43 @@ class Reporter:
             at=self._clock.now(),
         )
         return _Costs(found.total, found.input, found.output, found.priced)
+
+
+def _may_have_hold(report: Report) -> bool:
+    """Whether the report names a hold, or needs one to tell whose it is."""
+    return bool(report.reservation_id or (report.customer_id is None and report.request_id))
+
+
+def _customer_named(principal: Principal, report: Report, hold: HoldFacts | None) -> str | None:
+    """The customer as the report or the caller names it; None leaves it to the hold."""
+    return report.customer_id or (None if hold else principal.customer_id)
+
+
+def _meter_named(principal: Principal, report: Report, hold: HoldFacts | None) -> str | None:
+    """The meter by its slug or id, the hold's where the report names none."""
+    return report.meter or (hold.facts.meter_id if hold else principal.meter_slug)
+
+
+def _facts(
+    report: Report, hold: HoldFacts | None, customer_id: str | None, meter: Meter | None
+) -> CallFacts:
+    """What the record will say of the call: the hold's word, unless the report's differs."""
+    known = hold.facts if hold else _PLAIN
+    return CallFacts(
+        customer_id=customer_id or known.customer_id,
+        meter_id=meter.meter_id if meter else None,
+        provider=report.provider or known.provider,
+        key_type=known.key_type,
+        model=report.model or known.model,
+        endpoint=report.endpoint or known.endpoint,
+        metadata=report.metadata,
+    )
+
+
+def _settled(outcome: Outcome) -> Settled | Refusal:
+    if not isinstance(outcome, Settled | Refusal):
+        raise TypeError(outcome)
+    return outcome
 
 
 def _part(report: Report, facts: CallFacts, meter: Meter | None, merchant_id: str) -> SettlePart:

@@ -91,6 +91,12 @@ def find(price_provider: str, name: str) -> Listed | None:
     return None
 
 
+def names(price_provider: str) -> tuple[str, ...]:
+    """The models that a provider itself is listed to sell, by their names in the catalogue."""
+    provider = _providers().get(price_provider)
+    return tuple(model.id for model in provider.models) if provider else ()
+
+
 def _spellings(name: str) -> Iterator[str]:
     """`name`, then what is left of it without the decoration that some hosts add."""
     yield name

@@ -99,6 +99,11 @@ class PriceFile:
             for provider, named in models.items()
         }
 
+    def names(self, provider: str) -> tuple[str, ...]:
+        """The models of a provider that the file names whole, lower-case."""
+        named = self._models.get(provider, {})
+        return tuple(name for name in named if not name.endswith("*"))
+
     def find(self, provider: str, model: str) -> PricedModel | None:
         """The file's entry for a model, None without one."""
         named = self._models.get(provider)

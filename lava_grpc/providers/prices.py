@@ -122,6 +122,18 @@ class PriceBook:
             window, longest or limits.output_max(model[: price_catalogue.MODEL_CHARS_MAX])
         )
 
+    def listed(self, provider: Provider, at: Instant) -> list[tuple[str, Rates]]:
+        """A provider's models with a known price, by name, and their rates for plain calls."""
+        sellers = (provider.id, provider.price_provider)
+        names: dict[str, str] = {}
+        if provider.price_provider is not None:
+            names |= {name.lower(): name for name in price_catalogue.names(provider.price_provider)}
+        for seller in filter(None, dict.fromkeys(sellers)):
+            for name in self._file.names(seller):
+                names.setdefault(name, name)
+        found = [(name, self._find(sellers, (name,), {}, at)) for name in sorted(names.values())]
+        return [(name, priced.rates) for name, priced in found if priced is not None]
+
     def _find(
         self,
         sellers: tuple[str | None, ...],

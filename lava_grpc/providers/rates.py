@@ -90,6 +90,10 @@ class Rate:
         reached = [price for start, price in self.tiers if input_tokens_max > start]
         return max(self.base, *reached) if reached else self.base
 
+    def price(self, per: int) -> Decimal:
+        """US dollars per `per` units below any tier, exact: what `rate` was given."""
+        return Decimal(self.base).scaleb(-_RATE_PLACES, _PRECISE) / (_COMMON // per)
+
     def times(self, factor: Fraction) -> Rate:
         """The rate multiplied; below the places kept, it is rounded down."""
         return Rate(

@@ -1,4 +1,4 @@
-"""Asks for usage in a stream, by changing as few bytes of the request as can be."""
+"""Changes a request in as few of its bytes as can be: to ask for usage in a stream, above all."""
 
 from __future__ import annotations
 
@@ -27,6 +27,19 @@ def ask_for_usage(body: bytes, *, has_options: bool) -> bytes | None:
         return _into_options(text, *span) if span else None
     except (ValueError, IndexError, RecursionError):
         return None
+
+
+def with_text(body: bytes, name: str, text: str) -> bytes | None:
+    """`body` with another text for the field `name`, all other bytes as they were.
+
+    None where the body is no JSON object, or has no such field.
+    """
+    try:
+        spelled = body.decode()
+        span = _last_span(spelled, _open(spelled, 0), name)
+    except (ValueError, IndexError, RecursionError):
+        return None
+    return _spliced(spelled, *span, json.dumps(text)) if span else None
 
 
 def _into_options(text: str, start: int, end: int) -> bytes | None:

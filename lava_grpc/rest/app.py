@@ -6,17 +6,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from lava_grpc.core.errors import Refusal
+from lava_grpc.api.gate import CALLS_MAX, Gate
+from lava_grpc.core.errors import Reason, Refusal
+from lava_grpc.core.time import Clock
 from lava_grpc.rest.errors import defect, refused, wrong_method
 from lava_grpc.rest.forward import FORWARD_METHODS, Forwarder, is_forward
 from lava_grpc.rest.http import Answer, ClientGone, Incoming, Receive, Scope, Send, send_answer
 from lava_grpc.rest.inventory import REWRITE_PATH, add_missing, not_implemented
 from lava_grpc.rest.json_writer import dump
+from lava_grpc.rest.key_rates import KeyRates
+from lava_grpc.rest.limited import limited
 from lava_grpc.rest.ports import Dispatcher
 from lava_grpc.rest.router import Endpoint, Params, Router
+from lava_grpc.rest.shaped import SHAPES, Choose
 from lava_grpc.rest.transcode import Limits, Transcoded, bindings, services
 
 HEALTH_PATH = "/healthz"
+
+# Metered operations may come as fast as they do.
+_HOT = "lava.v1.GatewayService"
 
 _MIB = 1024 * 1024
 _NO_BASES: Mapping[str, str] = MappingProxyType({})
@@ -26,11 +34,14 @@ _NO_BASES: Mapping[str, str] = MappingProxyType({})
 class RestSettings:
     """What bounds a call over HTTP."""
 
+    calls_max: int = CALLS_MAX
     body_bytes_max: int = _MIB
     forward_body_bytes_max: int = 32 * _MIB
     body_seconds_max: float = 120.0
     # How long an RPC may take; a forwarded call is bounded behind the dispatcher.
     timeout_seconds: float | None = 30.0
+    # What one API key may call of the management endpoints; 0 for no limit.
+    calls_per_minute: int = 0
 
 
 def build_app(
@@ -39,11 +50,14 @@ def build_app(
     settings: RestSettings | None = None,
     provider_bases: Mapping[str, str] = _NO_BASES,
     serving: Callable[[], bool] = lambda: True,
+    choose: Choose | None = None,
+    clock: Clock | None = None,
 ) -> App:
     """The application: every REST form in the protos, the gateway, and `GET /healthz`.
 
     `provider_bases` maps the aliases of `/v1/forward/{alias}/…` to base URLs.
-    `serving` is asked for health. Raises ValueError for protos that cannot be
+    `serving` is asked for health, `choose` for the providers of calls that name a
+    model alone; `clock` tells the time of rate limits. Raises ValueError for protos that cannot be
     served. Serve it with the server's own `date` and `server` headers off (the
     provider's pass through) and without an access log of query strings (`key`).
     """
@@ -53,10 +67,15 @@ def build_app(
         body_seconds_max=bounds.body_seconds_max,
         timeout_seconds=bounds.timeout_seconds,
     )
+    rates = None
+    if bounds.calls_per_minute and clock is not None:
+        rates = KeyRates(bounds.calls_per_minute, clock)
     router = Router()
     for service in services():
         for binding in bindings(service):
-            endpoint = Transcoded(binding, dispatcher, limits)
+            endpoint: Endpoint = Transcoded(binding, dispatcher, limits)
+            if rates is not None and service.full_name != _HOT:
+                endpoint = limited(endpoint, rates)
             router.add(binding.http_method, binding.template, endpoint)
     add_missing(router)
     router.add("GET", HEALTH_PATH, _health(serving))
@@ -65,14 +84,16 @@ def build_app(
         bases=provider_bases,
         body_bytes_max=bounds.forward_body_bytes_max,
         body_seconds_max=bounds.body_seconds_max,
+        choose=choose,
     )
-    return App(router, forwarder)
+    return App(router, forwarder, Gate(bounds.calls_max, name="rest"))
 
 
 class App:
     """Takes a request to its route, and whatever goes wrong there to an error body."""
 
-    def __init__(self, router: Router, forwarder: Forwarder) -> None:
+    def __init__(self, router: Router, forwarder: Forwarder, gate: Gate) -> None:
+        self._gate = gate
         self._router = router
         self._forwarder = forwarder
 
@@ -90,7 +111,7 @@ class App:
 
     async def _http(self, request: Incoming, send: Send) -> None:
         try:
-            answer = await self._answer(request, send)
+            answer = await self._admitted(request, send)
         except ClientGone:
             return
         except Refusal as refusal:
@@ -100,16 +121,46 @@ class App:
         if answer is not None:
             await send_answer(send, answer)
 
+    async def _admitted(self, request: Incoming, send: Send) -> Answer | None:
+        """As `_answer`, while there is room; health is told in any case."""
+        if request.path == HEALTH_PATH:
+            return await self._answer(request, send)
+        self._gate.enter()
+        try:
+            return await self._answer(request, send)
+        finally:
+            self._gate.leave()
+
     async def _answer(self, request: Incoming, send: Send) -> Answer | None:
         """The answer to send; None where the forwarder has sent its own."""
+        if _is_preflight(request):
+            raise Refusal(
+                Reason.PERMISSION_DENIED,
+                "web pages may not call this API (CORS is refused): call it from a server, "
+                "so that its keys stay secret",
+            )
         if is_forward(request.path):
             if request.method not in FORWARD_METHODS:
                 return wrong_method(sorted(FORWARD_METHODS))
             await self._forwarder(request, send)
             return None
+        if (shape := SHAPES.get(request.path)) is not None:
+            if request.method != "POST":
+                return wrong_method(["POST"])
+            await self._forwarder.shaped(request, send, shape)
+            return None
         if request.path.startswith(REWRITE_PATH):
             return await not_implemented(request, {})
         return await self._router.answer(request)
+
+
+def _is_preflight(request: Incoming) -> bool:
+    """Whether a browser asks if a page of another origin may call."""
+    return (
+        request.method == "OPTIONS"
+        and "origin" in request.headers
+        and "access-control-request-method" in request.headers
+    )
 
 
 def _health(serving: Callable[[], bool]) -> Endpoint:

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 TIMESTAMP: Final = "google.protobuf.Timestamp"
 STRUCT: Final = "google.protobuf.Struct"
+LIST: Final = "google.protobuf.ListValue"
 FIELD_MASK: Final = "google.protobuf.FieldMask"
 STATUS: Final = "google.rpc.Status"
 

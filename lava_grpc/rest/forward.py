@@ -14,7 +14,8 @@ from contextlib import suppress
 from lava.v1 import gateway_service_pb2 as pb
 
 from lava_grpc.api.credentials import find_credential
-from lava_grpc.core.errors import Refusal
+from lava_grpc.core.errors import Reason, Refusal
+from lava_grpc.core.spend_key import RequestShape
 from lava_grpc.rest.errors import REQUEST_ID_HEADER
 from lava_grpc.rest.forward_request import HOP_BY_HOP, forward_request
 from lava_grpc.rest.http import (
@@ -27,13 +28,16 @@ from lava_grpc.rest.http import (
     read_body,
 )
 from lava_grpc.rest.ports import Dispatcher
-from lava_grpc.rest.target import FORWARD_PATH, read_target
+from lava_grpc.rest.shaped import Choose, ours_in, placed
+from lava_grpc.rest.target import FORWARD_PATH, Target, read_target
 
 FORWARD_METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
 
 _log = logging.getLogger("lava_grpc.rest")
 
 _NO_BODY = frozenset((204, 304))
+# A provider may let browsers in; with our credentials nobody does.
+_CORS = "access-control-"
 
 
 def is_forward(path: str) -> bool:
@@ -51,11 +55,13 @@ class Forwarder:
         bases: Mapping[str, str],
         body_bytes_max: int,
         body_seconds_max: float,
+        choose: Choose | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._bases = bases
         self._body_bytes_max = body_bytes_max
         self._body_seconds_max = body_seconds_max
+        self._choose = choose
 
     async def __call__(self, request: Incoming, send: Send) -> None:
         """Relay one call, and return when it ended or the client is gone.
@@ -65,10 +71,26 @@ class Forwarder:
         connection off, and the client sees that something is missing.
         """
         target = read_target(request.path, request.query, self._bases)
-        credential = find_credential(request.headers, target.ours)
-        body = await read_body(
+        await self._forwarded(request, send, target, await self._body(request))
+
+    async def shaped(self, request: Incoming, send: Send, shape: RequestShape) -> None:
+        """As a call of itself, to the provider that the body's model stands for."""
+        if self._choose is None:
+            raise Refusal(Reason.NOT_IMPLEMENTED, "this service finds no providers by model")
+        body = await self._body(request)
+        # Nothing is read out of a stranger's body.
+        credential = find_credential(request.headers, ours_in(request.query))
+        await self._dispatcher.authenticate(credential or "")
+        call = await placed(self._choose, shape, request.query, body)
+        await self._forwarded(request, send, call.target, call.body)
+
+    async def _body(self, request: Incoming) -> bytes:
+        return await read_body(
             request, bytes_max=self._body_bytes_max, seconds_max=self._body_seconds_max
         )
+
+    async def _forwarded(self, request: Incoming, send: Send, target: Target, body: bytes) -> None:
+        credential = find_credential(request.headers, target.ours)
         message = forward_request(request, target, body)
         parts = self._dispatcher.forward(message, credential=credential or "")
         relay = asyncio.create_task(_Relay(parts, send).run())
@@ -167,7 +189,7 @@ def _start(head: pb.ForwardHead) -> Event:
     headers: RawHeaders = [(REQUEST_ID_HEADER.encode(), _encoded(head.request_id))]
     for header in head.headers:
         name = header.name.lower()
-        if name in HOP_BY_HOP or name == REQUEST_ID_HEADER:
+        if name in HOP_BY_HOP or name == REQUEST_ID_HEADER or name.startswith(_CORS):
             continue
         if name == "content-length" and head.status in _NO_BODY:
             # It tells of a body that is not sent; the server would wait for it.

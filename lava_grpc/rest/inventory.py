@@ -18,8 +18,6 @@ _RESOURCES = (
     ("requests", "POST GET", "GET"),
 )
 _OTHERS = (
-    ("POST", "/v1/chat/completions"),
-    ("POST", "/v1/messages"),
     ("GET", "/v1/models"),
     ("GET", "/v1/services"),
     ("GET", "/v1/usage"),

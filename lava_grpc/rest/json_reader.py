@@ -9,12 +9,20 @@ from typing import TypeAlias, cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import ListValue, Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from lava_grpc.api.strict_json import Json
 from lava_grpc.core.errors import invalid
-from lava_grpc.rest.fields import FIELD_MASK, STRUCT, TIMESTAMP, is_map, real_oneof, sub_message
+from lava_grpc.rest.fields import (
+    FIELD_MASK,
+    LIST,
+    STRUCT,
+    TIMESTAMP,
+    is_map,
+    real_oneof,
+    sub_message,
+)
 from lava_grpc.rest.scalars import json_converter, to_text, to_timestamp
 
 STRUCT_DEPTH_MAX = 32
@@ -133,6 +141,8 @@ def _filler(descriptor: Descriptor) -> Fill:
             return _fill_timestamp
         case str(name) if name == STRUCT:
             return _fill_struct
+        case str(name) if name == LIST:
+            return _fill_list
         case _:
             return lambda message, value, path: fill(message, _object(value, path), path)
 
@@ -145,6 +155,13 @@ def _fill_struct(message: Message, value: Json, path: str) -> None:
     fields = _object(value, path)
     _check_free_form(fields, path)
     cast("Struct", message).update(fields)
+
+
+def _fill_list(message: Message, value: Json, path: str) -> None:
+    items = _list(value, path)
+    _check_free_form({path: items}, path)
+    # The stubs know no lists of mixed values.
+    cast("ListValue", message).extend(cast("list[str]", items))
 
 
 def _check_free_form(fields: dict[str, Json], path: str) -> None:

@@ -15,12 +15,13 @@ from typing import TypeAlias
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.status_pb2 import Status
 
 from lava_grpc.api.status import from_rpc_status, http_error
 from lava_grpc.rest.fields import (
+    LIST,
     STATUS,
     STRUCT,
     TIMESTAMP,
@@ -119,6 +120,8 @@ def _show_message(descriptor: Descriptor) -> Show:
             return Timestamp.ToJsonString
         case str(name) if name == STRUCT:
             return _struct
+        case str(name) if name == LIST:
+            return _items
         case str(name) if name == STATUS:
             return _status
         case _:
@@ -136,12 +139,16 @@ def _struct(value: Struct) -> dict[str, Plain]:
     return {name: _free_form(item) for name, item in value.fields.items()}
 
 
+def _items(value: ListValue) -> list[Plain]:
+    return [_free_form(item) for item in value.values]
+
+
 def _free_form(value: Value) -> Plain:
     match value.WhichOneof("kind"):
         case "struct_value":
             return _struct(value.struct_value)
         case "list_value":
-            return [_free_form(item) for item in value.list_value.values]
+            return _items(value.list_value)
         case "number_value":
             return _number(value.number_value)
         case "string_value":

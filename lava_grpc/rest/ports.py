@@ -18,9 +18,22 @@ class Dispatcher(Protocol):
     """
 
     async def unary(
-        self, method: str, request: Message, *, credential: str, timeout_seconds: float | None
+        self,
+        method: str,
+        request: Message,
+        *,
+        credential: str,
+        timeout_seconds: float | None,
+        idempotency_key: str | None = None,
     ) -> Message:
-        """The answer of `method`, e.g. `lava.v1.MeterService/CreateMeter`."""
+        """The answer of `method`, e.g. `lava.v1.MeterService/CreateMeter`.
+
+        Calls with the same `idempotency_key` are done once.
+        """
+        ...
+
+    async def authenticate(self, credential: str) -> None:
+        """Refuse a credential as `forward` would, before a body is looked at for it."""
         ...
 
     def forward(

@@ -30,9 +30,21 @@ class HttpTls:
 
 
 class RestServer:
-    """One listening address. `start` gives the port that it got."""
+    """One listening address. `start` gives the port that it got.
 
-    def __init__(self, app: App, *, host: str, port: int, tls: HttpTls | None = None) -> None:
+    With `reuse_port` other processes may listen there too, and share its connections.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        host: str,
+        port: int,
+        tls: HttpTls | None = None,
+        reuse_port: bool = False,
+    ) -> None:
+        self._reuse_port = reuse_port
         self._host = host
         self._port = port
         self._server = _Embedded(
@@ -60,7 +72,7 @@ class RestServer:
 
     async def start(self) -> int:
         """Bind and serve; the port. Raises OSError where the address cannot be had."""
-        listener = _bound(self._host, self._port)
+        listener = _bound(self._host, self._port, reuse_port=self._reuse_port)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         port: int = listener.getsockname()[1]
         while not self._server.started:
@@ -88,11 +100,13 @@ class _Embedded(uvicorn.Server):
         yield
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, *, reuse_port: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host.strip("[]"), port))
         listener.listen(BACKLOG)
         listener.setblocking(False)  # noqa: FBT003 - its only argument

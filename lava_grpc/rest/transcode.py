@@ -5,10 +5,12 @@ A new resource needs its annotation and nothing here.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import lava.v1
@@ -19,6 +21,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from lava_grpc.api.credentials import find_credential
+from lava_grpc.api.dispatch import PUBLIC
 from lava_grpc.api.strict_json import BadJsonError, Json, read_object
 from lava_grpc.core.errors import invalid
 from lava_grpc.rest import json_reader, json_writer
@@ -29,6 +32,12 @@ from lava_grpc.rest.router import Params
 from lava_grpc.rest.url_fields import fill_from_query, parse_query, setter_of
 
 IDEMPOTENCY_HEADER = "idempotency-key"
+
+CREATED = frozenset(("lava.v1.SpendKeyService/CreateSpendKey",))
+"""The RPCs that answer 201 over REST: those that Lava documents so; all others answer 200."""
+
+SHOWN_MAX = 8
+"""How many answers of a public RPC are kept as JSON."""
 
 _PARAMETERS = re.compile(r"\{([^}]*)\}")
 _WHOLE_BODY = "*"
@@ -133,6 +142,7 @@ class Transcoded:
         )
         self._takes_request_id = binding.http_method == "POST" and "request_id" in fields
         self._settles = "reservation_id" in fields
+        self._shown = _Shown(self._show)
 
     async def __call__(self, request: Incoming, params: Params) -> Answer:
         """Call the RPC with what URL and body say."""
@@ -155,10 +165,17 @@ class Transcoded:
             message,
             credential=credential or "",
             timeout_seconds=self._limits.timeout_seconds,
+            idempotency_key=self._idempotency_key(request),
         )
+        if self._binding.rpc in PUBLIC:
+            return await self._shown.answer(answer)
+        return self._show(answer)
+
+    def _show(self, answer: Message) -> Answer:
         part = self._binding.response_body
         shown = json_writer.to_plain(answer)
-        return Answer(json_writer.dump(shown.get(part) if part else shown))
+        status = 201 if self._binding.rpc in CREATED else 200
+        return Answer(json_writer.dump(shown.get(part) if part else shown), status)
 
     def _fill_from_body(self, message: Message, fields: dict[str, Json], params: Params) -> None:
         if self._binding.body != _WHOLE_BODY:
@@ -185,6 +202,12 @@ class Transcoded:
             raise invalid(given[0][0][:80], "must be given in the body")
         fill_from_query(message, given, frozenset((*params, self._binding.body)))
 
+    def _idempotency_key(self, request: Incoming) -> str | None:
+        """The header, for a POST that has no request id to put it into."""
+        if self._binding.http_method != "POST" or self._takes_request_id:
+            return None
+        return request.headers.get(IDEMPOTENCY_HEADER)
+
     def _take_idempotency_key(self, message: Message, request: Incoming) -> None:
         """Make the header the request id, unless the body has one, or a reservation that does."""
         key = request.headers.get(IDEMPOTENCY_HEADER)
@@ -193,6 +216,29 @@ class Transcoded:
         if self._settles and _is_set(message, "reservation_id"):
             return
         setattr(message, "request_id", key)  # noqa: B010 - the message's type is not known here
+
+
+class _Shown:
+    """Public answers, which are large, the same for all, and made anew now and then.
+
+    Each is spelled once, in a thread: a megabyte of JSON would hold the event loop up.
+    """
+
+    def __init__(self, show: Callable[[Message], Answer]) -> None:
+        self._show = show
+        self._kept: OrderedDict[int, tuple[Message, Answer]] = OrderedDict()
+
+    async def answer(self, message: Message) -> Answer:
+        # By identity: as long as a message is kept here, no other has its id.
+        kept = self._kept.get(id(message))
+        if kept is not None:
+            self._kept.move_to_end(id(message))
+            return kept[1]
+        shown = await asyncio.to_thread(self._show, message)
+        self._kept[id(message)] = message, shown
+        if len(self._kept) > SHOWN_MAX:
+            self._kept.popitem(last=False)
+        return shown
 
 
 def _is_set(message: Message, name: str) -> bool:

@@ -13,6 +13,7 @@ from lava.v1 import gateway_service_pb2 as pb
 
 from lava_grpc.api.credentials import find_credential
 from lava_grpc.api.dispatch import FORWARD
+from lava_grpc.api.gate import Gate
 from lava_grpc.api.status import grpc_code, rpc_status
 from lava_grpc.core.errors import Reason, Refusal, invalid
 from lava_grpc.server.ports import Dispatcher
@@ -20,6 +21,7 @@ from lava_grpc.server.ports import Dispatcher
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 UnaryCall: TypeAlias = Callable[[bytes, Context], Awaitable[bytes]]
 StreamCall: TypeAlias = Callable[[bytes, Context], Awaitable[None]]
+StreamsCall: TypeAlias = Callable[[object, Context], Awaitable[None]]
 
 _log = structlog.get_logger(__name__)
 
@@ -27,29 +29,6 @@ _DETAILS = "grpc-status-details-bin"
 _BEARER = "Bearer "
 _NO_DEADLINE_SECONDS = 10 * 365 * 86_400.0
 """gRPC tells of no deadline by one that is centuries away."""
-
-
-class Gate:
-    """Counts the calls in flight, and turns away those past the bound."""
-
-    def __init__(self, calls_max: int) -> None:
-        self.calls_max = calls_max
-        self.in_flight = 0
-
-    def enter(self) -> None:
-        """Count a call in; refuses OVERLOADED."""
-        if self.in_flight >= self.calls_max:
-            raise Refusal(
-                Reason.OVERLOADED,
-                f"{self.calls_max} calls are in flight already",
-                facts={"queue": "grpc"},
-                retry_after_seconds=1.0,
-            )
-        self.in_flight += 1
-
-    def leave(self) -> None:
-        """Count a call out."""
-        self.in_flight -= 1
 
 
 def unary_call(
@@ -66,17 +45,17 @@ def unary_call(
                     method,
                     parse(raw),
                     credential=credential_of(context),
-                    timeout_seconds=_timeout_seconds(context),
+                    timeout_seconds=timeout_seconds(context),
                 )
                 return answer.SerializeToString()
             finally:
                 gate.leave()
         except DecodeError:
-            refusal = _unreadable(request_type)
+            refusal = unreadable(request_type)
         except Refusal as said:
             refusal = said
         except Exception as error:  # noqa: BLE001 - gRPC would tell the caller what it says
-            refusal = _defect(method, error)
+            refusal = defect(method, error)
         return await refuse(context, refusal)
 
     return call
@@ -97,11 +76,11 @@ def forward_call(dispatcher: Dispatcher, gate: Gate) -> StreamCall:
             finally:
                 gate.leave()
         except DecodeError:
-            refusal = _unreadable(pb.ForwardRequest)
+            refusal = unreadable(pb.ForwardRequest)
         except Refusal as said:
             refusal = said
         except Exception as error:  # noqa: BLE001 - gRPC would tell the caller what it says
-            refusal = _defect(FORWARD, error)
+            refusal = defect(FORWARD, error)
         await refuse(context, refusal)
 
     return call
@@ -135,18 +114,25 @@ async def refuse(context: Context, refusal: Refusal) -> Never:
     """End the call with the refusal's code, message and details."""
     status = rpc_status(refusal)
     details = ((_DETAILS, status.SerializeToString()),)
-    await context.abort(grpc_code(refusal.reason), status.message, details)
+    try:
+        await context.abort(grpc_code(refusal.reason), status.message, details)
+    except grpc.aio.InternalError:
+        # Nobody is there to be told: the client has gone, or its deadline has passed.
+        raise asyncio.CancelledError from None
 
 
-def _timeout_seconds(context: Context) -> float | None:
+def timeout_seconds(context: Context) -> float | None:
+    """How long the caller still waits, None where it set no deadline."""
     left: float | None = context.time_remaining()
     return None if left is None or left > _NO_DEADLINE_SECONDS else left
 
 
-def _unreadable(request_type: type[Message]) -> Refusal:
+def unreadable(request_type: type[Message]) -> Refusal:
+    """The refusal of bytes that are no such message."""
     return invalid("request", f"is no {request_type.DESCRIPTOR.full_name} message")
 
 
-def _defect(method: str, error: Exception) -> Refusal:
+def defect(method: str, error: Exception) -> Refusal:
+    """Log a defect of ours; the refusal tells nothing of it."""
     _log.error("internal_error", method=method, error=type(error).__name__)
     return Refusal(Reason.INTERNAL, "internal error")

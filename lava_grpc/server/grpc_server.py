@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +13,17 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from lava_grpc.server.calls import Gate
+from lava_grpc.api.gate import CALLS_MAX, Gate
 from lava_grpc.server.ports import Dispatcher
 from lava_grpc.server.services import generic_handlers, services
+from lava_grpc.server.streams import STREAM_ITEMS_MAX, Streams
 
 _MIB = 1024 * 1024
 _KIB = 1024
 _CHANNELZ: str = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
+
+LAST_WORDS_SECONDS = 1.0
+"""How long answers that were just given have to leave."""
 
 WATCHERS_MAX = 256
 """Calls of health, reflection and channelz that fit beside a full house of ours."""
@@ -31,7 +36,12 @@ class GrpcSettings:
     receive_bytes_max: int = 33 * _MIB
     send_bytes_max: int = 33 * _MIB
     metadata_bytes_max: int = 32 * _KIB
-    calls_max: int = 4096
+    calls_max: int = CALLS_MAX
+    stream_items_max: int = STREAM_ITEMS_MAX
+    # Calls that have arrived and that Python has not come to. From here on gRPC's core turns
+    # some of them away, at twice as many all: without our details, but at next to no cost.
+    # More would only wait past their deadlines, and each costs as much as a call that counts.
+    pending_calls_max: int = 500
     keepalive_seconds: int = 60
     keepalive_timeout_seconds: int = 20
     ping_interval_seconds_min: int = 10
@@ -61,6 +71,7 @@ class GrpcServer:
         self._settings = settings or GrpcSettings()
         self._credentials = credentials
         self._gate = Gate(self._settings.calls_max)
+        self._streams = Streams(self._settings.stream_items_max)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
 
@@ -75,7 +86,10 @@ class GrpcServer:
         Health says NOT_SERVING until `set_serving`.
         """
         server = grpc.aio.server(
-            handlers=[*generic_handlers(self._dispatcher, self._gate), *self._more_handlers],
+            handlers=[
+                *generic_handlers(self._dispatcher, self._gate, self._streams),
+                *self._more_handlers,
+            ],
             options=_options(self._settings),
             # The bound of last resort, without our details: the gate answers before it.
             maximum_concurrent_rpcs=2 * self._settings.calls_max + WATCHERS_MAX,
@@ -104,8 +118,16 @@ class GrpcServer:
         """Turn health to NOT_SERVING, take no new call, and let running ones end within `grace`."""
         await self._health.enter_graceful_shutdown()
         server, self._server = self._server, None
+        self._streams.stop()
         if server is not None:
-            await server.stop(grace)
+            stopping = asyncio.ensure_future(server.stop(grace))
+            # Those who watch our health never end by themselves: once our own calls have,
+            # nobody is waited for.
+            idle = asyncio.ensure_future(self._gate.until_idle())
+            await asyncio.wait([stopping, idle], return_when=asyncio.FIRST_COMPLETED)
+            idle.cancel()
+            await server.stop(LAST_WORDS_SECONDS)
+            await stopping
 
     async def wait_for_termination(self) -> None:
         """Return once the server has stopped."""
@@ -141,5 +163,7 @@ def _options(settings: GrpcSettings) -> list[tuple[str, Any]]:
             settings.ping_interval_seconds_min * second,
         ),
         ("grpc.so_reuseport", int(settings.reuse_port)),
+        ("grpc.server.max_pending_requests", settings.pending_calls_max),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * settings.pending_calls_max),
         ("grpc.enable_channelz", int(settings.channelz)),
     ]

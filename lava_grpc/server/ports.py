@@ -18,7 +18,10 @@ class Dispatcher(Protocol):
     async def unary(
         self, method: str, request: Message, *, credential: str, timeout_seconds: float | None
     ) -> Message:
-        """The answer of `method`, e.g. `lava.v1.MeterService/CreateMeter`."""
+        """The answer of `method`, e.g. `lava.v1.MeterService/CreateMeter`.
+
+        Of an RPC that streams both ways it is one message's answer.
+        """
         ...
 
     def forward(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, insert, select, text, update
 
 from lava_grpc.core.account import AccountKind
 from lava_grpc.core.errors import Reason, Refusal
 from lava_grpc.core.money import Amount
 from lava_grpc.core.page import Page, Slice
-from lava_grpc.core.resources import Customer
+from lava_grpc.core.resources import Customer, CustomerPlan
 from lava_grpc.core.time import Instant
-from lava_grpc.store import schema
+from lava_grpc.core.webhooks import Event
+from lava_grpc.store import announce, schema
 from lava_grpc.store.cursors import newest_first
 
 ID_PREFIX = "con_"
@@ -23,6 +25,8 @@ _CHANGEABLE = frozenset({"reference_id", "name", "email", "phone", "metadata"})
 
 _customers = schema.customers.c
 _accounts = schema.accounts.c
+_subscriptions = schema.subscriptions.c
+_plans = schema.plans.c
 
 
 def add(connection: Connection, customer: Customer) -> Customer:
@@ -51,6 +55,13 @@ def add(connection: Connection, customer: Customer) -> Customer:
             credit_limit=customer.credit_limit,
         )
     )
+    announce.tell(
+        connection,
+        customer.merchant_id,
+        customer.customer_id,
+        Event.CUSTOMER_CREATED,
+        customer.created_at,
+    )
     return customer
 
 
@@ -61,11 +72,20 @@ def find(connection: Connection, merchant_id: str, ident: str) -> Customer | Non
     return _first(connection, merchant_id, _customers.customer_id == ident)
 
 
+def even_deleted(connection: Connection, merchant_id: str, customer_id: str) -> Customer | None:
+    """The customer with this id, whether it was deleted or not."""
+    query = _all().where(
+        _customers.merchant_id == merchant_id, _customers.customer_id == customer_id
+    )
+    row = connection.execute(query).first()
+    return _customer_of(row) if row else None
+
+
 def list_page(connection: Connection, merchant_id: str, page: Page) -> Slice[Customer]:
     """Customers, newest first."""
     mine = _customers.merchant_id == merchant_id
     rows, cursor = newest_first(connection, _living(), _customers.customer_id, page, mine)
-    return Slice([Customer(*row) for row in rows], cursor)
+    return Slice([_customer_of(row) for row in rows], cursor)
 
 
 def change(
@@ -115,6 +135,7 @@ def delete(connection: Connection, merchant_id: str, ident: str, at: Instant) ->
     if done.rowcount == 0:
         return False
     _set_account(connection, customer, {"closed": True})
+    announce.tell(connection, merchant_id, customer.customer_id, Event.CUSTOMER_DELETED, at)
     return True
 
 
@@ -146,28 +167,41 @@ def _require_free(connection: Connection, customer: Customer, reference_id: str)
 
 
 def _living() -> Select[Any]:
-    return (
-        select(
-            _customers.merchant_id,
-            _customers.customer_id,
-            _customers.reference_id,
-            _customers.name,
-            _customers.email,
-            _customers.phone,
-            _customers.metadata,
-            _accounts.credit_limit,
-            _customers.created_at,
-        )
-        .join_from(
-            schema.customers,
-            schema.accounts,
-            and_(
-                _accounts.merchant_id == _customers.merchant_id,
-                _accounts.account_id == _customers.customer_id,
-            ),
-        )
-        .where(_customers.deleted_at.is_(None))
+    return _all().where(_customers.deleted_at.is_(None))
+
+
+def _all() -> Select[Any]:
+    query = select(
+        _customers.merchant_id,
+        _customers.customer_id,
+        _customers.reference_id,
+        _customers.name,
+        _customers.email,
+        _customers.phone,
+        _customers.metadata,
+        _accounts.credit_limit,
+        _customers.created_at,
+        _subscriptions.subscription_id,
+        _subscriptions.plan_id,
+        _plans.name.label("plan_name"),
+    ).join_from(
+        schema.customers,
+        schema.accounts,
+        and_(
+            _accounts.merchant_id == _customers.merchant_id,
+            _accounts.account_id == _customers.customer_id,
+        ),
     )
+    active = and_(
+        _subscriptions.merchant_id == _customers.merchant_id,
+        _subscriptions.customer_id == _customers.customer_id,
+        _subscriptions.status == text("'active'"),
+    )
+    on_plan = and_(
+        _plans.merchant_id == _subscriptions.merchant_id,
+        _plans.plan_id == _subscriptions.plan_id,
+    )
+    return query.outerjoin(schema.subscriptions, active).outerjoin(schema.plans, on_plan)
 
 
 def _by_reference(connection: Connection, merchant_id: str, ident: str) -> Customer | None:
@@ -179,4 +213,10 @@ def _first(
 ) -> Customer | None:
     query = _living().where(_customers.merchant_id == merchant_id, condition)
     row = connection.execute(query).first()
-    return Customer(*row) if row else None
+    return _customer_of(row) if row else None
+
+
+def _customer_of(row: Sequence[Any]) -> Customer:
+    *fields, subscription_id, plan_id, plan_name = row
+    plan = None if subscription_id is None else CustomerPlan(subscription_id, plan_id, plan_name)
+    return replace(Customer(*fields), subscription=plan)

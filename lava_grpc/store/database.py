@@ -29,6 +29,9 @@ class Database:
         self._threads = ThreadPoolExecutor(connections_max, thread_name_prefix="lava-db")
         # The thread of the ledger's batches; on SQLite every write goes through it.
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="lava-writer")
+        # Where there is one writer, whose turn it is. A batch is several steps in that
+        # thread: a write between them would wait, in it, for the batch to commit.
+        self.turn: asyncio.Lock | None = asyncio.Lock() if self.store_engine.single_writer else None
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns, run in a transaction that does not write.
@@ -43,8 +46,11 @@ class Database:
 
         What `work` raises undoes its changes. Refuses STORE_UNAVAILABLE as `read` does.
         """
-        threads = self.writer if self.store_engine.single_writer else self._threads
-        return await asyncio.get_running_loop().run_in_executor(threads, self._write, work)
+        loop = asyncio.get_running_loop()
+        if self.turn is None:
+            return await loop.run_in_executor(self._threads, self._write, work)
+        async with self.turn:
+            return await loop.run_in_executor(self.writer, self._write, work)
 
     async def in_writer(self, work: Callable[[], T]) -> T:
         """What `work` returns, run in the ledger's thread."""

@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import structlog
 
@@ -54,10 +54,33 @@ def ignore(*, reachable: bool) -> None:
 
 
 @dataclass(slots=True)
-class _Waiting:
-    command: Command
+class _One:
+    """A command and who waits for its outcome."""
+
+    commands: tuple[Command]
     answer: asyncio.Future[Outcome]
     deadline: float | None
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        # A caller that has gone is told nothing; its command stands.
+        if not self.answer.done():
+            self.answer.set_result(outcomes[0])
+
+
+@dataclass(slots=True)
+class _Many:
+    """Commands that share a batch and a future: one for each would cost more than deciding it."""
+
+    commands: Sequence[Command]
+    answer: asyncio.Future[Sequence[Outcome]]
+    deadline: float | None
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        if not self.answer.done():
+            self.answer.set_result(outcomes)
+
+
+_Waiting: TypeAlias = _One | _Many
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +115,7 @@ class GroupCommit:
         self._on_broken = on_broken
         self._on_reachable = on_reachable
         self._queue: deque[_Waiting] = deque()
+        self._waiting = 0  # commands in the queue
         self._wake = asyncio.Event()
         self._wake_size = 1
         self._closing = False
@@ -114,7 +138,7 @@ class GroupCommit:
     @property
     def waiting(self) -> int:
         """How many commands wait for a batch."""
-        return len(self._queue)
+        return self._waiting
 
     async def submit(self, command: Command, *, deadline: float | None = None) -> Outcome:
         """See `gateway.ports.Ledger.submit`."""
@@ -130,15 +154,41 @@ class GroupCommit:
         self, command: Command, *, deadline: float | None = None
     ) -> asyncio.Future[Outcome]:
         """The future outcome, a Refusal among the possible ones; refuses OVERLOADED at once."""
+        self._check_room(1)
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._add(_One((command,), answer, deadline))
+        return answer
+
+    async def submit_many(
+        self, commands: Sequence[Command], *, deadline: float | None = None
+    ) -> list[Outcome]:
+        """See `gateway.ports.BatchLedger.submit_many`."""
+        if not commands:
+            return []
+        self._check_room(len(commands))
+        loop = asyncio.get_running_loop()
+        answers: list[asyncio.Future[Sequence[Outcome]]] = []
+        size = self._bounds.batch_commands_max
+        for start in range(0, len(commands), size):
+            answer: asyncio.Future[Sequence[Outcome]] = loop.create_future()
+            answers.append(answer)
+            self._add(_Many(commands[start : start + size], answer, deadline))
+        if len(answers) == 1:
+            return list(await asyncio.shield(answers[0]))
+        return [outcome for part in answers for outcome in await asyncio.shield(part)]
+
+    def _check_room(self, count: int) -> None:
+        """Refuse what the queue has no room for; an empty queue has room for any one call."""
         if self._closing or self._task is None or self._task.done():
             raise _overloaded("the service is stopping")
-        if len(self._queue) >= self._bounds.queue_commands_max:
+        if self._waiting and self._waiting + count > self._bounds.queue_commands_max:
             raise _overloaded("too many commands wait for the ledger")
-        answer = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(command, answer, deadline))
-        if len(self._queue) >= self._wake_size:
+
+    def _add(self, waiting: _Waiting) -> None:
+        self._queue.append(waiting)
+        self._waiting += len(waiting.commands)
+        if self._waiting >= self._wake_size:
             self._wake.set()
-        return answer
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -154,12 +204,12 @@ class GroupCommit:
             batch = self._take()
             if batch:
                 await self._commit(batch)
-            size, seconds = len(batch), loop.time() - begun
+            size, seconds = _size(batch), loop.time() - begun
 
     async def _until(self, size: int, seconds: float | None) -> None:
         """Wait until so many commands are queued, but no longer than so many seconds."""
         self._wake_size = size
-        if len(self._queue) >= size or self._closing:
+        if self._waiting >= size or self._closing:
             return
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
@@ -170,35 +220,56 @@ class GroupCommit:
         """The next batch. Who has gone, or whose deadline has passed, is not in it."""
         now = asyncio.get_running_loop().time()
         batch: list[_Waiting] = []
-        while self._queue and len(batch) < self._bounds.batch_commands_max:
+        room = self._bounds.batch_commands_max
+        while self._queue and len(self._queue[0].commands) <= room:
             waiting = self._queue.popleft()
+            count = len(waiting.commands)
+            self._waiting -= count
             if waiting.answer.done():
                 continue
             if waiting.deadline is not None and waiting.deadline <= now:
-                waiting.answer.set_result(_too_late())
+                waiting.tell([_too_late()] * count)
                 continue
             batch.append(waiting)
+            room -= count
         return batch
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
         try:
-            outcomes = await self._apply([waiting.command for waiting in batch])
+            outcomes = await self._apply([c for waiting in batch for c in waiting.commands])
         except InvariantBroken:
-            _answer(batch, [_internal() for _ in batch])
+            _tell_all(batch, _internal())
             raise
         except Exception as error:  # noqa: BLE001 - one bad command must not take its neighbours along
-            if len(batch) == 1:
-                _log.error("ledger command failed", error=type(error).__name__)
-                _answer(batch, [unavailable() if self._lost(error) else _internal()])
-                return
             if self._lost(error):
-                _answer(batch, [unavailable() for _ in batch])
-                return
-            # Commands are idempotent by id, so each can be applied on its own.
-            for waiting in batch:
-                await self._commit([waiting])
+                _tell_all(batch, unavailable())
+            elif len(batch) > 1:
+                # Commands are idempotent by id, so each can be applied on its own.
+                for waiting in batch:
+                    await self._commit([waiting])
+            elif len(batch[0].commands) > 1:
+                await self._commit_each(batch[0])
+            else:
+                _log.error("ledger command failed", error=type(error).__name__)
+                _tell_all(batch, _internal())
             return
-        _answer(batch, outcomes)
+        start = 0
+        for waiting in batch:
+            end = start + len(waiting.commands)
+            waiting.tell(outcomes[start:end])
+            start = end
+
+    async def _commit_each(self, waiting: _Waiting) -> None:
+        """Apply commands that share a future one by one."""
+        loop = asyncio.get_running_loop()
+        alone = [_One((command,), loop.create_future(), None) for command in waiting.commands]
+        try:
+            for one in alone:
+                await self._commit([one])
+        finally:
+            # Where the loop ends here, those that were not reached have no outcome yet.
+            done = [one.answer.result() if one.answer.done() else _internal() for one in alone]
+            waiting.tell(done)
 
     async def _apply(self, commands: list[Command]) -> list[Outcome]:
         """Apply, again after a conflict or while the database is away."""
@@ -228,20 +299,21 @@ class GroupCommit:
         if not task.cancelled() and task.exception() is None:
             return
         self._closing = True
-        while self._queue:
-            waiting = self._queue.popleft()
-            if not waiting.answer.done():
-                waiting.answer.set_result(_internal())
+        _tell_all(self._queue, _internal())
+        self._queue.clear()
+        self._waiting = 0
         error = None if task.cancelled() else task.exception()
         _log.critical("the ledger's loop ended", error=repr(error))
         self._on_broken()
 
 
-def _answer(batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
-    for waiting, outcome in zip(batch, outcomes, strict=True):
-        # A caller that has gone is told nothing; its command stands.
-        if not waiting.answer.done():
-            waiting.answer.set_result(outcome)
+def _size(batch: Iterable[_Waiting]) -> int:
+    return sum(len(waiting.commands) for waiting in batch)
+
+
+def _tell_all(batch: Iterable[_Waiting], refusal: Refusal) -> None:
+    for waiting in batch:
+        waiting.tell([refusal] * len(waiting.commands))
 
 
 def _overloaded(why: str) -> Refusal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,15 +13,20 @@ from sqlalchemy import Select, or_, select
 
 from lava_grpc.core import ledger
 from lava_grpc.core.account import Grant
+from lava_grpc.core.budget import SPEND_KEY_PREFIX
 from lava_grpc.core.commands import (
     AddGrant,
+    ChangeSubscription,
     Command,
     Expire,
     Extend,
     PlaceHold,
     Release,
+    RenewCycles,
     Settle,
+    Subscribe,
 )
+from lava_grpc.core.events import Happening, events_of
 from lava_grpc.core.ids import IdSource
 from lava_grpc.core.ledger import Decision, Outcome
 from lava_grpc.core.state import Changes, LedgerState
@@ -30,6 +36,9 @@ from lava_grpc.store.engine import LedgerSession, StoreEngine
 from lava_grpc.store.sql import Loaded, Pair, Statement, Wanted
 
 T = TypeVar("T")
+
+RENEWALS_MAX = 40
+"""How often a batch is decided again for cycles that are over: 20,000 missed ones."""
 
 OVERDUE_MAX = 200
 """How many overdue holds one batch expires to make room on accounts that lack it."""
@@ -61,14 +70,19 @@ class LedgerStore:
         clock: Clock,
         *,
         io: Io = here,
+        turn: asyncio.Lock | None = None,
         charge_abandoned: bool = False,
     ) -> None:
+        """`turn` is held for the whole of a batch: `Database.turn`."""
         self._engine = engine
         self._clock = clock
         self._io = io
+        self._turn = turn
         self._charge_abandoned = charge_abandoned
         self._ids = IdSource()
         self._session: LedgerSession | None = None
+        # The merchants of this batch that have webhooks.
+        self._watched: set[str] = set()
 
     async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
         """Decide and commit a batch; its outcomes in order, durable.
@@ -77,18 +91,31 @@ class LedgerStore:
         or (where the connection broke at its commit) the outcome is unknown and
         the batch is to be applied again.
         """
+        if self._turn is None:
+            return await self._apply(commands)
+        async with self._turn:
+            return await self._apply(commands)
+
+    async def _apply(self, commands: Sequence[Command]) -> list[Outcome]:
         try:
             decision = await self._decide(commands)
+            # What had to come first: renewals of cycles, ends of holds.
+            ahead: list[Command] = []
+            if decision.due_accounts:
+                decision = await self._renewed(decision, ahead, commands)
             if decision.short_accounts:
                 overdue = await self._io(partial(self._find_overdue, decision.short_accounts))
                 if overdue:
-                    return await self._without(overdue, commands)
+                    ahead += overdue
+                    decision = await self._again(ahead, commands)
+                    if decision.due_accounts:
+                        decision = await self._renewed(decision, ahead, commands)
             await self._end(decision.changes)
         except BaseException:
             # Whatever state the connection is in, a new one is in a known one.
             await self.close()
             raise
-        return decision.outcomes
+        return decision.outcomes[len(ahead) :]
 
     async def close(self) -> None:
         """Let the connection go."""
@@ -97,18 +124,25 @@ class LedgerStore:
             with contextlib.suppress(Exception):
                 await self._io(session.close)
 
-    async def _without(
-        self, overdue: Sequence[Expire], commands: Sequence[Command]
-    ) -> list[Outcome]:
-        """Decide again, with the overdue holds of accounts that lacked room ended first.
+    async def _again(self, ahead: Sequence[Command], commands: Sequence[Command]) -> Decision:
+        """Decide again, with overdue holds and cycles of the touched accounts ended first.
 
-        The first decision is dropped: expiring touches further accounts, and locks
+        The last decision is dropped: what comes first may touch further rows, and locks
         are only ever taken all at once and in order.
         """
         await self._io(self._open().rollback)
-        decision = await self._decide([*overdue, *commands])
-        await self._end(decision.changes)
-        return decision.outcomes[len(overdue) :]
+        return await self._decide([*ahead, *commands])
+
+    async def _renewed(
+        self, decision: Decision, ahead: list[Command], commands: Sequence[Command]
+    ) -> Decision:
+        """Decide again, each cycle that was over renewed first; `ahead` gets what that took."""
+        for _ in range(RENEWALS_MAX):
+            if not decision.due_accounts:
+                break
+            ahead[:0] = [RenewCycles(*key) for key in sorted(decision.due_accounts)]
+            decision = await self._again(ahead, commands)
+        return decision
 
     async def _decide(self, commands: Sequence[Command]) -> Decision:
         """Begin a transaction, load what the commands touch, and decide them."""
@@ -120,6 +154,8 @@ class LedgerStore:
         loaded = Loaded()
         for name, rows_found in zip(into, found, strict=True):
             getattr(loaded, name).extend(rows_found)
+        # Whoever made a webhook before a command was queued finds it told: this is read after.
+        self._watched = {str(row[0]) for row in loaded.accounts if rows.is_watched(row)}
         return ledger.apply(state_of(loaded), commands, now)
 
     async def _end(self, changes: Changes) -> None:
@@ -128,7 +164,10 @@ class LedgerStore:
         if changes.empty:
             await self._io(session.rollback)
         else:
-            writes = writes_of(changes, self._ids, self._clock.now())
+            now = self._clock.now()
+            writes = writes_of(changes, self._ids, now)
+            if self._watched:
+                writes += deliveries_of(events_of(changes, self._watched), self._ids, now)
             await self._io(partial(session.write, writes))
 
     def _open(self) -> LedgerSession:
@@ -207,17 +246,24 @@ def wanted_by(commands: Sequence[Command], now: Instant) -> Wanted:
             case Release() | Extend() | Expire():
                 wanted.holds.add((merchant_id, command.hold_id))
                 continue
+            case Subscribe() | ChangeSubscription() | RenewCycles():
+                wanted.enrolments.add((merchant_id, command.account_id))
+                continue
             case AddGrant():
                 wanted.grant_requests.add((merchant_id, command.request_id))
                 continue
             case _:
                 continue
-        for part in command.parts:
-            if part.meter is not None:
-                wanted.counters.add(
-                    (merchant_id, part.account_id, part.meter.meter_id, cycle_start)
-                )
+        _want_counters(wanted, command, cycle_start)
     return wanted
+
+
+def _want_counters(wanted: Wanted, command: PlaceHold | Settle, cycle_start: Instant) -> None:
+    for part in command.parts:
+        if part.meter is not None:
+            wanted.counters.add(
+                (command.merchant_id, part.account_id, part.meter.meter_id, cycle_start)
+            )
 
 
 def state_of(loaded: Loaded) -> LedgerState:
@@ -233,6 +279,9 @@ def state_of(loaded: Loaded) -> LedgerState:
         accounts[grant.merchant_id, grant.account_id].grants.append(grant)
     for account in accounts.values():
         account.grants.sort(key=Grant.burn_key)
+    for row in loaded.budgets:
+        budget = rows.budget_of(row)
+        accounts[budget.merchant_id, budget.account_id].budget = budget
     for row in loaded.holds:
         hold = rows.hold_of(row)
         # Once by its id and once by its request: still one hold.
@@ -244,6 +293,10 @@ def state_of(loaded: Loaded) -> LedgerState:
     for row in loaded.granted:
         grant = rows.grant_of(row)
         state.grants_by_request[grant.merchant_id, grant.request_id] = grant
+    for row in loaded.enrolments:
+        enrolled = rows.enrolment_of(row)
+        owner = enrolled.subscription
+        state.enrolments[owner.merchant_id, owner.customer_id] = enrolled
     for row in loaded.counters:
         counter = rows.counter_of(row)
         key = (counter.merchant_id, counter.customer_id, counter.meter_id, counter.cycle_start)
@@ -264,6 +317,8 @@ def reads_of(wanted: Wanted) -> list[tuple[str, Statement]]:
         ("records", "records", list(wanted.records)),
         ("granted", "granted", list(wanted.grant_requests)),
         ("counters", "counters", list(wanted.counters)),
+        ("enrolments", "enrolments", list(wanted.enrolments)),
+        ("budgets", "budgets", [key for key in accounts if key[1].startswith(SPEND_KEY_PREFIX)]),
     )
     return [(into, Statement(name, rows.dumps(keys))) for into, name, keys in reads if keys]
 
@@ -284,7 +339,19 @@ def writes_of(changes: Changes, ids: IdSource, now: Instant) -> list[Statement]:
         ("update_holds", [rows.hold_update(hold) for hold in changes.holds.values()]),
         ("insert_records", [rows.record_row(record) for record in changes.new_records.values()]),
         ("update_records", [rows.record_row(record) for record in changes.records.values()]),
+        ("update_cycles", [rows.cycle_row(account) for account in changes.cycles.values()]),
+        (
+            "put_subscriptions",
+            [rows.subscription_row(row) for row in changes.subscriptions.values()],
+        ),
         ("put_counters", [rows.counter_row(counter) for counter in changes.counters.values()]),
+        ("update_budgets", [rows.budget_update(budget) for budget in changes.budgets.values()]),
         ("insert_entries", [rows.entry_row(entry, ids.ulid(now)) for entry in changes.entries]),
     )
     return [Statement(name, rows.dumps(values)) for name, values in writes if values]
+
+
+def deliveries_of(happenings: Sequence[Happening], ids: IdSource, now: Instant) -> list[Statement]:
+    """The statement that puts events into the outbox, one where there are any."""
+    values = [rows.delivery_row(happening, ids.ulid(now), now) for happening in happenings]
+    return [Statement("insert_deliveries", rows.dumps(values))] if values else []

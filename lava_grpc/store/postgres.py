@@ -91,7 +91,7 @@ class PostgresEngine:
     def session(self) -> LedgerSession:
         """See `StoreEngine.session`."""
         arguments, options = self.engine.dialect.create_connect_args(self.engine.url)
-        options |= _CONNECT_ARGS
+        options.update(_CONNECT_ARGS)
         # Prepared at once: the same few statements run for ever.
         connection = psycopg.connect(*arguments, prepare_threshold=0, **options)
         return PostgresSession(connection, _STATEMENTS)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lava_grpc.core.account import Account, Grant
-from lava_grpc.core.books import RecordFilter, StoredEntry, VerifyReport
+from lava_grpc.core.books import RecordFilter, StoredEntry, Totals, VerifyReport
 from lava_grpc.core.hold import Hold, HoldState
 from lava_grpc.core.page import Page, Slice
 from lava_grpc.core.request_record import RequestRecord
 from lava_grpc.core.time import Instant
-from lava_grpc.store import account_reads, hold_reads, record_reads, verify
+from lava_grpc.store import account_reads, hold_reads, record_reads, usage_reads, verify
 from lava_grpc.store.database import Database
 
 
@@ -73,6 +75,22 @@ class StoreBooks:
         return await self._database.read(
             lambda c: account_reads.list_entries(
                 c, merchant_id, page, account_id=account_id, request_id=request_id
+            )
+        )
+
+    async def usage_by_day(
+        self,
+        merchant_id: str,
+        wanted: RecordFilter,
+        *,
+        start: Instant,
+        before: Instant,
+        day: Instant,
+    ) -> Sequence[tuple[int, Totals]]:
+        """The sums by days since `day`, from `start` on, before `before`; oldest first."""
+        return await self._database.read(
+            lambda c: usage_reads.by_day(
+                c, merchant_id, wanted, start=start, before=before, day=day
             )
         )
 

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from functools import lru_cache
+from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 from lava_grpc.core.account import Account, AccountKind, Grant, GrantSource
 from lava_grpc.core.budget import Budget, Cycle, Limits, Marks, RateLimit, RequestLimit, SpendLimit
+from lava_grpc.core.cycles import Interval
+from lava_grpc.core.errors import InvariantBroken
+from lava_grpc.core.events import Happening
 from lava_grpc.core.hold import Bought, CallFacts, Hold, HoldKind, HoldState, Leg, Role
+from lava_grpc.core.plans import (
+    Enrolment,
+    PendingKind,
+    Plan,
+    Rollover,
+    Subscription,
+    SubscriptionStatus,
+)
 from lava_grpc.core.pricing import Charge, ChargeLine, RateType, TierType
 from lava_grpc.core.request_record import Flag, RequestRecord, RequestStatus
 from lava_grpc.core.state import ISSUANCE, Entry, EntryKind, TierCounter
+from lava_grpc.core.time import Instant
 from lava_grpc.core.usage import Usage
-from lava_grpc.store.sql import Row
+from lava_grpc.store.sql import PLAN_COLUMNS, SUBSCRIPTION_COLUMNS, Row
+
+DELIVERY_ID_PREFIX = "msg_"
 
 dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 
@@ -27,10 +44,117 @@ _FLAGS = {flag.value: flag for flag in Flag}
 
 def account_of(row: Row) -> Account:
     """An account, its grants not yet in it."""
-    merchant_id, account_id, kind, balance, held, credit_limit, closed = _any(row)
+    merchant_id, account_id, kind, balance, held, limit, closed, start, end, *_ = _any(row)
     return Account(
-        merchant_id, account_id, _KINDS[kind], balance, held, credit_limit, bool(closed), []
+        merchant_id, account_id, _KINDS[kind], balance, held, limit, bool(closed), [], start, end
     )
+
+
+def cycle_row(account: Account) -> list[object]:
+    """What a new cycle changes of an account: CYCLE_UPDATE."""
+    return [
+        account.merchant_id,
+        account.account_id,
+        account.cycle_start,
+        account.cycle_end,
+        account.credit_limit,
+    ]
+
+
+def plan_of(row: Row) -> Plan:
+    """A plan: PLAN_COLUMNS."""
+    values = list(_any(row))
+    values[5] = Interval(values[5])
+    values[6], values[7] = Rollover(values[6]), Rollover(values[7])
+    if values[8] is not None:
+        values[8] = tuple(json.loads(values[8]))
+    values[11] = bool(values[11])
+    return Plan(*values)
+
+
+def plan_row(plan: Plan) -> dict[str, object]:
+    """The row of a plan."""
+    return {
+        "merchant_id": plan.merchant_id,
+        "plan_id": plan.plan_id,
+        "name": plan.name,
+        "period_amount": plan.period_amount,
+        "included_credit": plan.included_credit,
+        "billing_interval": plan.interval.value,
+        "rollover_type": plan.rollover.value,
+        "bundle_rollover_type": plan.bundle_rollover.value,
+        "meter_ids": None if plan.meter_ids is None else dumps(list(plan.meter_ids)),
+        "default_bundle_id": plan.default_bundle_id,
+        "overage_limit": plan.overage_limit,
+        "is_default": plan.is_default,
+        "created_at": plan.created_at,
+        "deleted_at": plan.deleted_at,
+    }
+
+
+def subscription_of(row: Row) -> Subscription:
+    """A subscription: SUBSCRIPTION_COLUMNS."""
+    values = list(_any(row))
+    values[4] = SubscriptionStatus(values[4])
+    if values[13] is not None:
+        values[13] = PendingKind(values[13])
+    return Subscription(*values)
+
+
+def subscription_row(subscription: Subscription) -> list[object]:
+    """The row of a subscription, new or changed: SUBSCRIPTION_COLUMNS."""
+    pending = subscription.pending
+    return [
+        subscription.merchant_id,
+        subscription.subscription_id,
+        subscription.customer_id,
+        subscription.plan_id,
+        subscription.status.value,
+        subscription.auto_top_up_bundle_id,
+        subscription.anchor,
+        subscription.anchor_cycle,
+        subscription.cycle,
+        subscription.cycle_start,
+        subscription.cycle_end,
+        subscription.started_at,
+        subscription.cancelled_at,
+        None if pending is None else pending.value,
+        subscription.pending_plan_id,
+    ]
+
+
+def enrolment_of(row: Row) -> Enrolment:
+    """An active subscription with its three plans, the last two of which may be missing."""
+    values = tuple(_any(row))
+    first, count = len(SUBSCRIPTION_COLUMNS), len(PLAN_COLUMNS)
+    plan, pending, default = [
+        None if values[at] is None else plan_of(values[at : at + count])
+        for at in range(first, len(values), count)
+    ]
+    if plan is None:
+        raise InvariantBroken(f"subscription {values[1]} has no plan")
+    return Enrolment(subscription_of(values[:first]), plan, pending, default)
+
+
+def is_watched(row: Row) -> bool:
+    """Whether the merchant of a row of `lock_accounts` has webhooks."""
+    return bool(_any(row)[-1])
+
+
+def delivery_row(happening: Happening, delivery_id: str, now: Instant) -> list[object]:
+    """See `sql.Statements.insert_deliveries`."""
+    details = json.dumps(happening.details, separators=(",", ":"))
+    return [
+        happening.merchant_id,
+        f"{DELIVERY_ID_PREFIX}{delivery_id}",
+        happening.customer_id,
+        happening.event.value,
+        details,
+        now,
+        now,
+        happening.before,
+        happening.after,
+    ]
 
 
 def grant_of(row: Row) -> Grant:
@@ -137,8 +261,8 @@ def hold_row(hold: Hold) -> list[object]:
         by_role.get(Role.CHARGE),
         by_role.get(Role.COST),
         by_role.get(Role.BUDGET),
-        dumps([(leg.role.value, leg.grant_id, leg.amount) for leg in hold.legs]),
-        _call_text(hold),
+        _legs_text(hold.legs),
+        _call_text(hold.facts, hold.bought),
         hold.created_at,
         hold.expires_at,
         hold.ended_at,
@@ -338,9 +462,22 @@ def counter_row(counter: TierCounter) -> list[object]:
     ]
 
 
-def _call_text(hold: Hold) -> str:
+def _legs_text(legs: Sequence[Leg]) -> str:
+    """As JSON, put together by hand: an encoder for each hold costs more than the rest of it."""
+    texts = [
+        f'["{leg.role.value}",{_quoted(leg.grant_id) if leg.grant_id else "null"},{leg.amount}]'
+        for leg in legs
+    ]
+    return f"[{','.join(texts)}]"
+
+
+def _call_text(facts: CallFacts, bought: Bought | None) -> str:
     """What a hold's call is, as a JSON object; what is None is left out."""
-    facts = hold.facts
+    # The holds of a batch are mostly alike, but for those with labels of their own.
+    return (_new_text if facts.metadata else _known_text)(facts, bought)
+
+
+def _new_text(facts: CallFacts, bought: Bought | None) -> str:
     kept: dict[str, object] = {
         "provider": facts.provider,
         "key_type": facts.key_type,
@@ -354,9 +491,12 @@ def _call_text(hold: Hold) -> str:
         kept["model"] = facts.model
     if facts.metadata:
         kept["metadata"] = dict(facts.metadata)
-    if hold.bought is not None:
-        kept["bought"] = (hold.bought.units, hold.bought.output_tokens)
+    if bought is not None:
+        kept["bought"] = (bought.units, bought.output_tokens)
     return dumps(kept)
+
+
+_known_text = lru_cache(maxsize=1024)(_new_text)
 
 
 def _facts_of(call: dict[str, Any]) -> CallFacts:

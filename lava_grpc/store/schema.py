@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Index,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -114,6 +115,9 @@ accounts = Table(
     # The limit was lowered once: what was taken under a higher one may then exceed it.
     Column("limit_lowered", Boolean, nullable=False, server_default=false()),
     Column("closed", Boolean, nullable=False, server_default=false()),
+    # The running cycle of the customer's active subscription; NULL without one.
+    Column("cycle_start", BigInteger),
+    Column("cycle_end", BigInteger),
     sqlite_with_rowid=False,
     # Room on each page lets PostgreSQL update a hot account in place.
     postgresql_with={"fillfactor": "50"},
@@ -175,7 +179,7 @@ holds = Table(
     Column("budget_account_id", Text),
     # A JSON list of triples: role, grant id or null, amount.
     Column("legs", Text, nullable=False),
-    # What the call is: customer, meter, provider, model, metadata.
+    # What the call is: customer, meter, provider, model, metadata; what a partial hold buys.
     Column("facts", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
@@ -257,4 +261,257 @@ counters = Table(
     Column("units", BigInteger, nullable=False),
     sqlite_with_rowid=False,
     postgresql_with={"fillfactor": "50"},
+)
+
+spend_keys = Table(
+    "spend_keys",
+    metadata,
+    Column("merchant_id", Text, primary_key=True),
+    Column("spend_key_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("preview", Text, nullable=False),
+    # SHA-256 of the key, hex, as for secret keys.
+    Column("key_hash", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("request_shape", Text, nullable=False),
+    # JSON arrays; NULL: all.
+    Column("allowed_models", Text),
+    Column("allowed_providers", Text),
+    Column("expires_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    Index("spend_keys_by_hash", "key_hash", unique=True),
+    sqlite_with_rowid=False,
+)
+
+# What a spend key may spend, and how far that is used up. The limits are written with the
+# key, all else by the ledger, under the lock on the key's account.
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("merchant_id", Text, primary_key=True),
+    Column("account_id", Text, primary_key=True),
+    Column("spend_amount", BigInteger),
+    Column("spend_cycle", Text),
+    Column("request_count", BigInteger),
+    Column("request_cycle", Text),
+    Column("rate_rpm", BigInteger),
+    Column("rate_burst", BigInteger),
+    # The spend limit was changed once: what was taken under another may exceed it.
+    Column("limit_changed", Boolean, nullable=False, server_default=false()),
+    Column("spent_day", BigInteger, nullable=False, server_default="0"),
+    Column("spent_week", BigInteger, nullable=False, server_default="0"),
+    Column("spent_month", BigInteger, nullable=False, server_default="0"),
+    Column("counted_day", BigInteger, nullable=False, server_default="0"),
+    Column("counted_week", BigInteger, nullable=False, server_default="0"),
+    Column("counted_month", BigInteger, nullable=False, server_default="0"),
+    Column("requests", BigInteger, nullable=False, server_default="0"),
+    Column("rolled_at", BigInteger, nullable=False, server_default="0"),
+    Column("paced_until", BigInteger, nullable=False, server_default="0"),
+    Column("last_used_at", BigInteger),
+    sqlite_with_rowid=False,
+    postgresql_with={"fillfactor": "50"},
+)
+
+# Calls that carried an `Idempotency-Key`, and what they answered.
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("merchant_id", Text, primary_key=True),
+    Column("idempotency_key", Text, primary_key=True),
+    Column("method", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    # running, done, secret (done; the answer held a secret and is not kept), unknown.
+    Column("state", Text, nullable=False),
+    Column("answer", LargeBinary),
+    Column("created_at", BigInteger, nullable=False),
+    Index("idempotency_by_time", "created_at"),
+    sqlite_with_rowid=False,
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("merchant_id", Text, primary_key=True),
+    Column("webhook_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    # In full, since deliveries are signed with it.
+    Column("secret", Text, nullable=False),
+    # NULL: never told of a low balance.
+    Column("low_balance", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The outbox: written in the transaction of what it tells of.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("merchant_id", Text, primary_key=True),
+    Column("webhook_id", Text, primary_key=True),
+    # Grows with time: a customer's deliveries go out in this order.
+    Column("delivery_id", Text, primary_key=True),
+    Column("customer_id", Text),
+    Column("event", Text, nullable=False),
+    # A JSON object: the balance, the request, the grant that it is about.
+    Column("details", Text, nullable=False),
+    # What is sent, from the first attempt on.
+    Column("body", Text),
+    Column("state", Text, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    # When it is to be sent, or is free again if who took it dies; NULL once it has ended.
+    Column("due_at", BigInteger),
+    Column("response_status", BigInteger),
+    Column("error", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Index(
+        "webhook_deliveries_due",
+        "due_at",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+    Index(
+        "webhook_deliveries_waiting",
+        "merchant_id",
+        "webhook_id",
+        "customer_id",
+        "delivery_id",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+    Index(
+        "webhook_deliveries_ended",
+        "ended_at",
+        sqlite_where=text("ended_at IS NOT NULL"),
+        postgresql_where=text("ended_at IS NOT NULL"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("merchant_id", Text, primary_key=True),
+    Column("plan_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("period_amount", BigInteger, nullable=False),
+    Column("included_credit", BigInteger, nullable=False),
+    Column("billing_interval", Text, nullable=False),
+    Column("rollover_type", Text, nullable=False),
+    Column("bundle_rollover_type", Text, nullable=False),
+    # A JSON array; NULL: any meter.
+    Column("meter_ids", Text),
+    Column("default_bundle_id", Text),
+    # NULL: the customer's own credit limit counts.
+    Column("overage_limit", BigInteger),
+    Column("is_default", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
+    Index(
+        "plans_default",
+        "merchant_id",
+        unique=True,
+        sqlite_where=text("is_default"),
+        postgresql_where=text("is_default"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+credit_bundles = Table(
+    "credit_bundles",
+    metadata,
+    Column("merchant_id", Text, primary_key=True),
+    Column("credit_bundle_id", Text, primary_key=True),
+    Column("plan_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("cost", BigInteger, nullable=False),
+    Column("credit_amount", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
+    Index("credit_bundles_by_plan", "merchant_id", "plan_id", "credit_bundle_id"),
+    sqlite_with_rowid=False,
+)
+
+# Written by the ledger alone, under the lock on the customer's account.
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("merchant_id", Text, primary_key=True),
+    Column("subscription_id", Text, primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("plan_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("auto_top_up_bundle_id", Text),
+    Column("anchor", BigInteger, nullable=False),
+    Column("anchor_cycle", BigInteger, nullable=False),
+    Column("cycle", BigInteger, nullable=False),
+    Column("cycle_start", BigInteger, nullable=False),
+    Column("cycle_end", BigInteger, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("cancelled_at", BigInteger),
+    # What happens at the cycle's end, where it is not just the next one.
+    Column("pending", Text),
+    Column("pending_plan_id", Text),
+    Index(
+        "subscriptions_active",
+        "merchant_id",
+        "customer_id",
+        unique=True,
+        sqlite_where=text("status = 'active'"),
+        postgresql_where=text("status = 'active'"),
+    ),
+    Index("subscriptions_by_customer", "merchant_id", "customer_id", "subscription_id"),
+    # The sweeper's: cycles that are over.
+    Index(
+        "subscriptions_due",
+        "cycle_end",
+        sqlite_where=text("status = 'active'"),
+        postgresql_where=text("status = 'active'"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+# Money that a payment provider was asked for. The row comes first, then the question;
+# the credit that it buys is a grant whose request id is the payment's.
+payments = Table(
+    "payments",
+    metadata,
+    Column("merchant_id", Text, primary_key=True),
+    Column("payment_id", Text, primary_key=True),
+    # Whose account gets the credit: a customer's, or the merchant's wallet.
+    Column("account_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("payment_method_id", Text),
+    Column("credit_bundle_id", Text),
+    Column("amount", BigInteger, nullable=False),
+    Column("credit_amount", BigInteger, nullable=False),
+    # open, paid, succeeded, declined
+    Column("state", Text, nullable=False),
+    # Why it was declined.
+    Column("reason", Text),
+    Column("attempts", BigInteger, nullable=False),
+    # When the provider is asked again; NULL once it has ended.
+    Column("due_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    # One purchase at a time, however many calls find the account empty.
+    Index(
+        "payments_open",
+        "merchant_id",
+        "account_id",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL AND kind = 'auto_top_up'"),
+        postgresql_where=text("ended_at IS NULL AND kind = 'auto_top_up'"),
+    ),
+    Index(
+        "payments_due",
+        "due_at",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    Index("payments_by_account", "merchant_id", "account_id", "payment_id"),
+    sqlite_with_rowid=False,
 )

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 
 from sqlalchemy import BigInteger, Boolean, Column, Table
 
+from lava_grpc.core.webhooks import Event
 from lava_grpc.store import schema
 
 Row: TypeAlias = Sequence[object]
@@ -26,12 +27,39 @@ ACCOUNT_COLUMNS = (
     "held",
     "credit_limit",
     "closed",
+    "cycle_start",
+    "cycle_end",
 )
 GRANT_COLUMNS = tuple(c.name for c in schema.grants.columns if c.name != "live")
 HOLD_COLUMNS = tuple(c.name for c in schema.holds.columns)
 REQUEST_COLUMNS = tuple(c.name for c in schema.requests.columns)
 ENTRY_COLUMNS = tuple(c.name for c in schema.entries.columns)
 COUNTER_COLUMNS = tuple(c.name for c in schema.counters.columns)
+SUBSCRIPTION_COLUMNS = tuple(c.name for c in schema.subscriptions.columns)
+PLAN_COLUMNS = tuple(c.name for c in schema.plans.columns)
+BUDGET_UPDATE = (
+    "merchant_id",
+    "account_id",
+    "spent_day",
+    "spent_week",
+    "spent_month",
+    "counted_day",
+    "counted_week",
+    "counted_month",
+    "requests",
+    "rolled_at",
+    "paced_until",
+    "last_used_at",
+)
+BUDGET_COLUMNS = (
+    *BUDGET_UPDATE,
+    "spend_amount",
+    "spend_cycle",
+    "request_count",
+    "request_cycle",
+    "rate_rpm",
+    "rate_burst",
+)
 
 
 @dataclass(slots=True)
@@ -44,6 +72,7 @@ class Wanted:
     records: set[Pair] = field(default_factory=set)
     grant_requests: set[Pair] = field(default_factory=set)
     counters: set[tuple[str, str, str, int]] = field(default_factory=set)
+    enrolments: set[Pair] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -56,6 +85,8 @@ class Loaded:
     records: list[Row] = field(default_factory=list)
     granted: list[Row] = field(default_factory=list)
     counters: list[Row] = field(default_factory=list)
+    enrolments: list[Row] = field(default_factory=list)
+    budgets: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +131,9 @@ class Statements:
     records: str
     granted: str
     counters: str
+    enrolments: str
+    budgets: str
+    insert_deliveries: str
     insert_grants: str
     insert_holds: str
     insert_records: str
@@ -109,6 +143,9 @@ class Statements:
     update_grants: str
     update_holds: str
     update_records: str
+    put_subscriptions: str
+    update_cycles: str
+    update_budgets: str
 
 
 ACCOUNT_UPDATE = ("merchant_id", "account_id", "balance", "held")
@@ -121,7 +158,7 @@ def statements(flavor: Flavor) -> Statements:
     """Spell every statement for one engine."""
     ids = ("merchant_id", "account_id")
     return Statements(
-        lock_accounts=_select(flavor, schema.accounts, ACCOUNT_COLUMNS, ids)
+        lock_accounts=_select(flavor, schema.accounts, ACCOUNT_COLUMNS, ids, also=_WATCHED)
         + f" ORDER BY t.merchant_id, t.account_id{flavor.for_update}",
         live_grants=_select(flavor, schema.grants, GRANT_COLUMNS, ids, index="grants_live")
         + " WHERE t.live",
@@ -129,7 +166,10 @@ def statements(flavor: Flavor) -> Statements:
         holds_by_id=_select(flavor, schema.holds, HOLD_COLUMNS, ("merchant_id", "hold_id")),
         records=_select(flavor, schema.requests, REQUEST_COLUMNS, ("merchant_id", "request_id")),
         granted=_select(flavor, schema.grants, GRANT_COLUMNS, ("merchant_id", "request_id")),
-        counters=_select(flavor, schema.counters, COUNTER_COLUMNS, COUNTER_COLUMNS[:4]),
+        counters=_counters(flavor),
+        enrolments=_enrolments(flavor),
+        budgets=_select(flavor, schema.budgets, BUDGET_COLUMNS, ids),
+        insert_deliveries=_insert_deliveries(flavor),
         insert_grants=_insert(flavor, schema.grants, GRANT_INSERT),
         insert_holds=_insert(flavor, schema.holds, HOLD_COLUMNS),
         insert_records=_insert(flavor, schema.requests, REQUEST_COLUMNS),
@@ -141,6 +181,9 @@ def statements(flavor: Flavor) -> Statements:
         update_grants=_update(flavor, schema.grants, GRANT_UPDATE, 2),
         update_holds=_update(flavor, schema.holds, HOLD_UPDATE, 2),
         update_records=_update(flavor, schema.requests, REQUEST_COLUMNS, 2),
+        put_subscriptions=_put(flavor, schema.subscriptions, SUBSCRIPTION_COLUMNS, 2),
+        update_cycles=_update_cycles(flavor),
+        update_budgets=_update(flavor, schema.budgets, BUDGET_UPDATE, 2),
     )
 
 
@@ -151,12 +194,46 @@ def _select(
     keys: Sequence[str],
     *,
     index: str | None = None,
+    also: str = "",
 ) -> str:
     columns = _columns(table, keys)
     match = " AND ".join(f"t.{c.name} = {flavor.field('k', i, c)}" for i, c in enumerate(columns))
     listed = ", ".join(f"t.{name}" for name in names)
     hint = flavor.by_index(index) if index else ""
-    return f"SELECT {listed} FROM {flavor.rows('k')} JOIN {table.name} AS t{hint} ON {match}"
+    return f"SELECT {listed}{also} FROM {flavor.rows('k')} JOIN {table.name} AS t{hint} ON {match}"
+
+
+# The last column of `lock_accounts`: whether the merchant has webhooks. A merchant without any
+# costs a batch one look into an index for each account, and no statement.
+_WATCHED = ", EXISTS (SELECT 1 FROM webhooks AS w WHERE w.merchant_id = t.merchant_id) AS watched"
+
+_DELIVERY = (
+    "merchant_id",
+    "delivery_id",
+    "customer_id",
+    "event",
+    "details",
+    "due_at",
+    "created_at",
+)
+
+
+def _insert_deliveries(flavor: Flavor) -> str:
+    """Each event for each webhook of its merchant; rows go on with the balance before and after.
+
+    A low balance is told to the webhooks whose own threshold it fell below.
+    """
+    columns = _columns(schema.webhook_deliveries, _DELIVERY)
+    fields = [flavor.field("r", i, c) for i, c in enumerate(columns)]
+    number = schema.webhook_deliveries.columns["due_at"]
+    before, after = [flavor.field("r", len(fields) + i, number) for i in range(2)]
+    return (
+        f"INSERT INTO webhook_deliveries ({', '.join(_DELIVERY)}, webhook_id, state, attempts)"
+        f" SELECT {', '.join(fields)}, w.webhook_id, 'pending', 0"
+        f" FROM {flavor.rows('r')} JOIN webhooks AS w ON w.merchant_id = {fields[0]}"
+        f" WHERE {fields[3]} <> '{Event.BALANCE_LOW.value}'"
+        f" OR ({before} >= w.low_balance AND {after} < w.low_balance)"
+    )
 
 
 def _insert(flavor: Flavor, table: Table, names: Sequence[str]) -> str:
@@ -165,6 +242,59 @@ def _insert(flavor: Flavor, table: Table, names: Sequence[str]) -> str:
     values = ", ".join(flavor.field("r", i, c) for i, c in enumerate(columns))
     # `WHERE true` keeps SQLite from reading ON CONFLICT as a join's condition.
     return f"INSERT INTO {table.name} ({listed}) SELECT {values} FROM {flavor.rows('r')} WHERE true"
+
+
+def _counters(flavor: Flavor) -> str:
+    """Counters of the subscription's cycle, else of the one that is asked for."""
+    keys = [flavor.field("k", i, c) for i, c in enumerate(schema.counters.primary_key.columns)]
+    merchant_id, customer_id, meter_id, cycle_start = keys
+    listed = ", ".join(f"t.{name}" for name in COUNTER_COLUMNS)
+    return (
+        f"SELECT {listed} FROM {flavor.rows('k')}"
+        f" JOIN accounts AS a ON a.merchant_id = {merchant_id} AND a.account_id = {customer_id}"
+        f" JOIN {schema.counters.name} AS t ON t.merchant_id = {merchant_id}"
+        f" AND t.customer_id = {customer_id} AND t.meter_id = {meter_id}"
+        f" AND t.cycle_start = COALESCE(a.cycle_start, {cycle_start})"
+    )
+
+
+def _enrolments(flavor: Flavor) -> str:
+    """Active subscriptions by customer, each with its plan, the pending and the default one."""
+    named = [("t", name) for name in SUBSCRIPTION_COLUMNS]
+    named += [(alias, name) for alias in ("p", "n", "d") for name in PLAN_COLUMNS]
+    listed = ", ".join(f"{alias}.{name}" for alias, name in named)
+    columns = _columns(schema.subscriptions, ("merchant_id", "customer_id"))
+    match = " AND ".join(f"t.{c.name} = {flavor.field('k', i, c)}" for i, c in enumerate(columns))
+    return (
+        f"SELECT {listed} FROM {flavor.rows('k')} JOIN subscriptions AS t"
+        f"{flavor.by_index('subscriptions_active')} ON {match} AND t.status = 'active'"
+        " JOIN plans AS p ON p.merchant_id = t.merchant_id AND p.plan_id = t.plan_id"
+        " LEFT JOIN plans AS n ON n.merchant_id = t.merchant_id AND n.plan_id = t.pending_plan_id"
+        " LEFT JOIN plans AS d ON d.merchant_id = t.merchant_id AND d.is_default"
+    )
+
+
+def _put(flavor: Flavor, table: Table, names: Sequence[str], key_count: int) -> str:
+    changed = ", ".join(f"{name} = excluded.{name}" for name in names[key_count:])
+    keys = ", ".join(names[:key_count])
+    return _insert(flavor, table, names) + f" ON CONFLICT ({keys}) DO UPDATE SET {changed}"
+
+
+CYCLE_UPDATE = ("merchant_id", "account_id", "cycle_start", "cycle_end", "credit_limit")
+
+
+def _update_cycles(flavor: Flavor) -> str:
+    columns = _columns(schema.accounts, CYCLE_UPDATE)
+    merchant_id, account_id, start, end, limit = [
+        flavor.field("r", i, c) for i, c in enumerate(columns)
+    ]
+    lower = f"{limit} IS NOT NULL AND (t.credit_limit IS NULL OR {limit} < t.credit_limit)"
+    return (
+        f"UPDATE accounts AS t SET cycle_start = {start}, cycle_end = {end},"
+        f" credit_limit = {limit}, limit_lowered = t.limit_lowered OR ({lower})"
+        f" FROM {flavor.rows('r')}"
+        f" WHERE t.merchant_id = {merchant_id} AND t.account_id = {account_id}"
+    )
 
 
 def _update(flavor: Flavor, table: Table, names: Sequence[str], key_count: int) -> str:

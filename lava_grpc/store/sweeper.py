@@ -1,4 +1,4 @@
-"""Expires, on accounts that nobody touches, holds and grants whose time is up."""
+"""Ends, on accounts that nobody touches, holds, grants and cycles whose time is up."""
 
 from __future__ import annotations
 
@@ -95,7 +95,16 @@ class Sweeper:
             .where(grants.live, grants.expires_at <= now, grants.remaining > 0)
             .limit(SWEEP_ROWS_MAX)
         ).all()
+        # Touching an account renews its cycle.
+        rows = schema.subscriptions.c
+        due = connection.execute(
+            select(rows.merchant_id, rows.customer_id)
+            .where(rows.status == "active", rows.cycle_end <= now)
+            .order_by(rows.cycle_end)
+            .limit(SWEEP_ROWS_MAX)
+        ).all()
+        touched = dict.fromkeys([tuple(row) for row in (*accounts, *due)])
         return [
             *[expire_of(row, charge_abandoned=self._charge_abandoned) for row in holds],
-            *[ExpireGrants(merchant_id, account_id) for merchant_id, account_id in accounts],
+            *[ExpireGrants(merchant_id, account_id) for merchant_id, account_id in touched],
         ]

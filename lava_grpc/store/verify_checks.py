@@ -29,7 +29,15 @@ COUNTS = """SELECT
     (SELECT count(*) FROM a), (SELECT count(*) FROM e), (SELECT count(*) FROM h)"""
 """How many accounts, entries and holds there are."""
 
-_TABLES = {"a": "accounts", "g": "grants", "h": "holds", "r": "requests", "e": "entries"}
+_TABLES = {
+    "a": "accounts",
+    "b": "budgets",
+    "g": "grants",
+    "h": "holds",
+    "r": "requests",
+    "e": "entries",
+    "s": "subscriptions",
+}
 _LEGS_FROM = {
     "sqlite": "json_each(h.legs) AS leg",
     "postgresql": "jsonb_array_elements(CAST(h.legs AS jsonb)) AS leg(value)",
@@ -275,6 +283,21 @@ _REQUEST_CHECKS = (
     ),
 )
 
+_CYCLE_CHECKS = (
+    Check(
+        "cycle",
+        "account",
+        "its cycle is {0} to {1}, its active subscription's is {2} to {3}",
+        """SELECT a.merchant_id, a.account_id,
+            CAST(a.cycle_start AS TEXT), CAST(a.cycle_end AS TEXT),
+            CAST(t.cycle_start AS TEXT), CAST(t.cycle_end AS TEXT)
+        FROM a LEFT JOIN s AS t ON t.merchant_id = a.merchant_id
+            AND t.customer_id = a.account_id AND t.status = 'active'
+        WHERE COALESCE(a.cycle_start, -1) <> COALESCE(t.cycle_start, -1)
+            OR COALESCE(a.cycle_end, -1) <> COALESCE(t.cycle_end, -1)""",
+    ),
+)
+
 _ENTRY_CHECKS = (
     Check(
         "entry",
@@ -320,10 +343,51 @@ _ENTRY_CHECKS = (
     ),
 )
 
+_BUDGET_CHECKS = (
+    # A spend key's account has no grants: what it spent is its balance, below zero. Its limit
+    # was another one before it was changed, and may have been passed by right.
+    Check(
+        "overspend",
+        "spend key",
+        "{0} of its {1} limit of {2} is spent or held, no usage is marked OVERDRAWN",
+        """SELECT u.merchant_id, u.account_id, u.used, u.spend_cycle, u.spend_amount
+        FROM (
+            SELECT b.*, a.held - a.balance - CASE b.spend_cycle
+                WHEN 'daily' THEN b.spent_day
+                WHEN 'weekly' THEN b.spent_week
+                WHEN 'monthly' THEN b.spent_month
+                ELSE 0
+            END AS used
+            FROM b JOIN a ON a.merchant_id = b.merchant_id AND a.account_id = b.account_id
+        ) AS u
+        WHERE u.used > u.spend_amount AND NOT u.limit_changed AND NOT EXISTS (
+            SELECT 1 FROM e JOIN r
+                ON r.merchant_id = e.merchant_id AND r.request_id = e.request_id
+            WHERE e.merchant_id = u.merchant_id AND e.account_id = u.account_id
+                AND r.flags LIKE '%overdrawn%'
+        )""",
+    ),
+    # Every call that was let in has a hold, and holds are never deleted.
+    Check(
+        "once",
+        "spend key",
+        "{0} calls were counted against it, it has {1} holds",
+        """SELECT b.merchant_id, b.account_id,
+            CAST(b.requests AS TEXT), CAST(COALESCE(s.calls, 0) AS TEXT)
+        FROM b LEFT JOIN (
+            SELECT merchant_id, budget_account_id, COUNT(*) AS calls
+            FROM h WHERE budget_account_id IS NOT NULL GROUP BY merchant_id, budget_account_id
+        ) AS s ON s.merchant_id = b.merchant_id AND s.budget_account_id = b.account_id
+        WHERE b.requests <> COALESCE(s.calls, 0)""",
+    ),
+)
+
 CHECKS = (
     *_ACCOUNT_CHECKS,
     *_GRANT_CHECKS,
     *_HOLD_CHECKS,
     *_REQUEST_CHECKS,
     *_ENTRY_CHECKS,
+    *_CYCLE_CHECKS,
+    *_BUDGET_CHECKS,
 )

@@ -6,7 +6,16 @@ The same rows hold over gRPC and over REST.
 from __future__ import annotations
 
 from tests.contract.case import Case
+from tests.contract.refusals_billing import BILLING_CASES
 from tests.contract.refusals_gateway import GATEWAY_CASES
 from tests.contract.refusals_management import MANAGEMENT_CASES
+from tests.contract.refusals_outlook import OUTLOOK_CASES
+from tests.contract.refusals_spend_keys import spend_keys
 
-CASES: list[Case] = [*GATEWAY_CASES, *MANAGEMENT_CASES]
+CASES: list[Case] = [
+    *GATEWAY_CASES,
+    *MANAGEMENT_CASES,
+    *OUTLOOK_CASES,
+    *spend_keys(),
+    *BILLING_CASES,
+]

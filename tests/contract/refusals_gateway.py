@@ -18,10 +18,15 @@ _RESERVATION = "reservation_id"
 
 def _authorize() -> list[Case]:
     rpc, ask = "GatewayService/Authorize", gateway.AuthorizeRequest
+    batch = "GatewayService/BatchAuthorize"
+    stream = "GatewayService/AuthorizeStream"
     spec = gateway.ProviderCall
     good: dict[str, Any] = {"customer_id": RICH, "meter_slug": METER}
     labels = {f"k{i}": "v" for i in range(101)}
     return [
+        Case(batch, gateway.BatchAuthorizeRequest(), BAD, "requests"),
+        Case(batch, gateway.BatchAuthorizeRequest(requests=[ask()] * 1001), BAD, "requests"),
+        Case(stream, gateway.AuthorizeStreamRequest(), BAD, "requests"),
         Case(rpc, ask(customer_id=RICH), BAD, "estimate"),
         Case(rpc, ask(customer_id=RICH, amount=""), BAD, "amount"),
         Case(rpc, ask(customer_id=RICH, amount="0"), BAD, "amount"),
@@ -82,6 +87,7 @@ def _report() -> list[Case]:
     good: dict[str, Any] = {"request_id": "never", "customer_id": RICH, "meter_slug": METER}
     other: dict[str, Any] = {"request_id": "used", "customer_id": RICH, "meter_slug": METER}
     batch = "GatewayService/BatchReportUsage"
+    stream = "GatewayService/ReportUsageStream"
     return [
         Case(rpc, report(customer_id=RICH, meter_slug=METER), BAD, "request_id"),
         Case(rpc, report(**(good | {"request_id": "a\tb"})), BAD, "request_id"),
@@ -108,6 +114,7 @@ def _report() -> list[Case]:
         Case(rpc, report(**good, reservation_id="res_none"), MISSING, "reservation_id"),
         Case(rpc, report(**other, input_tokens=2), Reason.REQUEST_ID_REUSED, "request_id"),
         Case(batch, gateway.BatchReportUsageRequest(), BAD, "reports"),
+        Case(stream, gateway.ReportUsageStreamRequest(), BAD, "reports"),
         Case(batch, gateway.BatchReportUsageRequest(reports=[report()] * 1001), BAD, "reports"),
     ]
 

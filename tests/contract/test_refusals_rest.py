@@ -46,6 +46,8 @@ def _over_http(case: Case) -> tuple[str, str, dict[str, Any]] | None:
     method = Default().FindMethodByName(f"lava.v1.{case.rpc.replace('/', '.')}")
     rule = method.GetOptions().Extensions[annotations_pb2.http]
     verb = rule.WhichOneof("pattern")
+    if verb is None:
+        return None
     path: str = getattr(rule, verb)
     for name in list(fields):
         if f"{{{name}}}" in path:

@@ -94,6 +94,8 @@ async def running_world(folder: Path) -> AsyncIterator[World]:
         database_url=f"sqlite:///{folder / 'lava.db'}",
         grpc_address="127.0.0.1:0",
         http_address="127.0.0.1:0",
+        # Tests call as fast as they can.
+        rest_calls_per_minute=0,
     )
     async with open_office(settings) as office:
         made = await office.add_merchant("Acme", test_mode=True, wallet_limit="0")

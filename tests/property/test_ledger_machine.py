@@ -343,6 +343,8 @@ def _answer(outcome: Outcome) -> Answer:
             return ("touched",)
         case Refusal():
             return ("refused", outcome.reason.value)
+        case _:
+            raise TypeError(outcome)
 
 
 TestLedger = LedgerMachine.TestCase

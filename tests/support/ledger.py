@@ -106,7 +106,11 @@ async def ledger_on(
 
     ledger = GroupCommit(
         LedgerStore(
-            database.store_engine, moving, io=database.in_writer, charge_abandoned=charge_abandoned
+            database.store_engine,
+            moving,
+            io=database.in_writer,
+            turn=database.turn,
+            charge_abandoned=charge_abandoned,
         ),
         database,
         bounds or QueueBounds(),

@@ -12,9 +12,19 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from lava_grpc.core.account import Account, Grant
-from lava_grpc.core.commands import AddGrant, Command, Expire, Extend, PlaceHold, Release, Settle
+from lava_grpc.core.commands import (
+    AddGrant,
+    Command,
+    Expire,
+    Extend,
+    PlaceHold,
+    Release,
+    RenewCycles,
+    Settle,
+)
 from lava_grpc.core.hold import Hold
 from lava_grpc.core.ledger import Decision, apply
+from lava_grpc.core.plans import Enrolment, Plan, Subscription, SubscriptionStatus
 from lava_grpc.core.request_record import RequestRecord
 from lava_grpc.core.state import Changes, CounterKey, Entry, Key, LedgerState, TierCounter
 from lava_grpc.core.time import Instant
@@ -34,6 +44,8 @@ class LedgerRows:
     records: dict[Key, RequestRecord] = field(default_factory=dict)
     counters: dict[CounterKey, TierCounter] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
+    plans: dict[Key, Plan] = field(default_factory=dict)
+    subscriptions: dict[Key, Subscription] = field(default_factory=dict)
 
     def add_account(self, account: Account) -> None:
         """Put an account without credit into the table."""
@@ -41,9 +53,14 @@ class LedgerRows:
 
     def run(self, commands: Sequence[Command], now: Instant) -> Decision:
         """Load, decide, write."""
+        given, ahead = commands, 0
         decision = apply(self._load(commands), commands, now)
+        while decision.due_accounts:
+            commands = [*[RenewCycles(*key) for key in sorted(decision.due_accounts)], *commands]
+            ahead = len(commands) - len(given)
+            decision = apply(self._load(commands), commands, now)
         self._write(decision.changes)
-        return decision
+        return replace(decision, outcomes=decision.outcomes[ahead:])
 
     def broken_rules(self) -> list[str]:
         """What `tests.support.invariants` finds in the rows."""
@@ -67,6 +84,7 @@ class LedgerRows:
                     if (row.merchant_id, row.account_id) == key and row.live:
                         state.grants[grant_key] = replace(row)
                         account.insert_grant(state.grants[grant_key])
+        state.enrolments = self._enrolments()
         requests = self._request_keys(commands)
         for key, row in self.grants.items():
             if (row.merchant_id, row.request_id) in requests:
@@ -79,6 +97,24 @@ class LedgerRows:
         state.records = {key: row for key, row in self.records.items() if key in requests}
         state.counters = {key: replace(row) for key, row in self.counters.items()}
         return state
+
+    def _enrolments(self) -> dict[Key, Enrolment]:
+        return {
+            (row.merchant_id, row.customer_id): self._enrolment(row)
+            for row in self.subscriptions.values()
+            if row.status is SubscriptionStatus.ACTIVE
+        }
+
+    def _enrolment(self, subscription: Subscription) -> Enrolment:
+        merchant_id = subscription.merchant_id
+        default = [plan for plan in self.plans.values() if plan.is_default]
+        pending = subscription.pending_plan_id
+        return Enrolment(
+            subscription,
+            self.plans[merchant_id, subscription.plan_id],
+            None if pending is None else self.plans[merchant_id, pending],
+            default[0] if default else None,
+        )
 
     def _request_keys(self, commands: Iterable[Command]) -> set[Key]:
         keys: set[Key] = set()
@@ -98,8 +134,14 @@ class LedgerRows:
             (changes.new_records, changes.records),
         ):
             assert not set(new) & set(changed), "a row is to be both inserted and updated"
-        accounts = {key: replace(row, grants=[]) for key, row in changes.accounts.items()}
-        _update(self.accounts, accounts)
+        for key, row in changes.accounts.items():
+            kept = self.accounts[key]
+            kept.balance, kept.held = row.balance, row.held
+        for key, row in changes.cycles.items():
+            kept = self.accounts[key]
+            kept.cycle_start, kept.cycle_end = row.cycle_start, row.cycle_end
+            kept.credit_limit = row.credit_limit
+        self.subscriptions |= changes.subscriptions
         _insert(self.grants, {key: replace(row) for key, row in changes.new_grants.items()})
         _update(self.grants, {key: replace(row) for key, row in changes.grants.items()})
         _insert(self.holds, {key: row.copy() for key, row in changes.new_holds.items()})

@@ -113,6 +113,8 @@ async def running(
                 "provider_keys": PROVIDER_KEYS,
                 "upstream_map": dict.fromkeys(hosts, provider.base_url) | provider.upstream_map(),
                 "shutdown_seconds": 10,
+                # Tests call as fast as they can.
+                "rest_calls_per_minute": 0,
                 **settings,
             }
         )

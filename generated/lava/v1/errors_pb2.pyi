@@ -71,7 +71,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: { "reason": "RESERVATION_ENDED", "domain": "lava", "metadata": { "state": "released" } }
     """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 10
-    """Too many calls with this credential; `RetryInfo` says when to come back.
+    """Too many calls with this credential, or a spend key's `rate_limit` or `request_limit` (metadata
+    `limit`) is used up; `RetryInfo` says when to come back.
 
     Example: { "reason": "RATE_LIMITED", "domain": "lava", "metadata": { "limit_per_minute": "1000" } }
     """
@@ -165,7 +166,8 @@ ERROR_REASON_RESERVATION_ENDED: ErrorReason.ValueType  # 9
 Example: { "reason": "RESERVATION_ENDED", "domain": "lava", "metadata": { "state": "released" } }
 """
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 10
-"""Too many calls with this credential; `RetryInfo` says when to come back.
+"""Too many calls with this credential, or a spend key's `rate_limit` or `request_limit` (metadata
+`limit`) is used up; `RetryInfo` says when to come back.
 
 Example: { "reason": "RATE_LIMITED", "domain": "lava", "metadata": { "limit_per_minute": "1000" } }
 """

@@ -42,6 +42,16 @@ class GatewayServiceStub:
                 request_serializer=lava_dot_v1_dot_gateway__service__pb2.AuthorizeRequest.SerializeToString,
                 response_deserializer=lava_dot_v1_dot_gateway__service__pb2.AuthorizeResponse.FromString,
                 _registered_method=True)
+        self.BatchAuthorize = channel.unary_unary(
+                '/lava.v1.GatewayService/BatchAuthorize',
+                request_serializer=lava_dot_v1_dot_gateway__service__pb2.BatchAuthorizeRequest.SerializeToString,
+                response_deserializer=lava_dot_v1_dot_gateway__service__pb2.BatchAuthorizeResponse.FromString,
+                _registered_method=True)
+        self.AuthorizeStream = channel.stream_stream(
+                '/lava.v1.GatewayService/AuthorizeStream',
+                request_serializer=lava_dot_v1_dot_gateway__service__pb2.AuthorizeStreamRequest.SerializeToString,
+                response_deserializer=lava_dot_v1_dot_gateway__service__pb2.AuthorizeStreamResponse.FromString,
+                _registered_method=True)
         self.Forward = channel.unary_stream(
                 '/lava.v1.GatewayService/Forward',
                 request_serializer=lava_dot_v1_dot_gateway__service__pb2.ForwardRequest.SerializeToString,
@@ -56,6 +66,11 @@ class GatewayServiceStub:
                 '/lava.v1.GatewayService/BatchReportUsage',
                 request_serializer=lava_dot_v1_dot_gateway__service__pb2.BatchReportUsageRequest.SerializeToString,
                 response_deserializer=lava_dot_v1_dot_gateway__service__pb2.BatchReportUsageResponse.FromString,
+                _registered_method=True)
+        self.ReportUsageStream = channel.stream_stream(
+                '/lava.v1.GatewayService/ReportUsageStream',
+                request_serializer=lava_dot_v1_dot_gateway__service__pb2.ReportUsageStreamRequest.SerializeToString,
+                response_deserializer=lava_dot_v1_dot_gateway__service__pb2.ReportUsageStreamResponse.FromString,
                 _registered_method=True)
         self.ReleaseReservation = channel.unary_unary(
                 '/lava.v1.GatewayService/ReleaseReservation',
@@ -97,6 +112,33 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchAuthorize(self, request, context):
+        """Places many holds at once, each with its own result.
+
+        Three outcomes: all placed; some refused, each with its `error` in its
+        place, which changes nothing for the others; or the call fails as a whole,
+        and is repeated with the same request ids: what was placed is then found
+        again. An item without a `request_id` cannot be repeated safely.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AuthorizeStream(self, request_iterator, context):
+        """Authorize for callers with high rates: many in flight on one stream.
+
+        A message may carry several requests, which share one commit. Each gets
+        one result, matched by its `request_id`, as soon as it is durable or
+        refused: results come in any order, several in a message. The service
+        reads on while less than a bounded number of requests is in flight, and
+        stops reading past it. After the caller's last message the rest is
+        answered and the stream ends. Where a stream breaks, ask again with the
+        same request ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Forward(self, request, context):
         """Holds, proxies the call to the provider, reads the real usage out of the
         answer, settles and releases the rest.
@@ -127,6 +169,15 @@ class GatewayServiceServicer:
 
         Three outcomes: all done; some refused, each with its `error` in its place;
         or the call fails as a whole, and is repeated with the same ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportUsageStream(self, request_iterator, context):
+        """ReportUsage for callers with high rates, on one stream as AuthorizeStream
+        does it. What was reported is charged even where the stream breaks before
+        the result comes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,6 +219,16 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     request_deserializer=lava_dot_v1_dot_gateway__service__pb2.AuthorizeRequest.FromString,
                     response_serializer=lava_dot_v1_dot_gateway__service__pb2.AuthorizeResponse.SerializeToString,
             ),
+            'BatchAuthorize': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchAuthorize,
+                    request_deserializer=lava_dot_v1_dot_gateway__service__pb2.BatchAuthorizeRequest.FromString,
+                    response_serializer=lava_dot_v1_dot_gateway__service__pb2.BatchAuthorizeResponse.SerializeToString,
+            ),
+            'AuthorizeStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.AuthorizeStream,
+                    request_deserializer=lava_dot_v1_dot_gateway__service__pb2.AuthorizeStreamRequest.FromString,
+                    response_serializer=lava_dot_v1_dot_gateway__service__pb2.AuthorizeStreamResponse.SerializeToString,
+            ),
             'Forward': grpc.unary_stream_rpc_method_handler(
                     servicer.Forward,
                     request_deserializer=lava_dot_v1_dot_gateway__service__pb2.ForwardRequest.FromString,
@@ -182,6 +243,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.BatchReportUsage,
                     request_deserializer=lava_dot_v1_dot_gateway__service__pb2.BatchReportUsageRequest.FromString,
                     response_serializer=lava_dot_v1_dot_gateway__service__pb2.BatchReportUsageResponse.SerializeToString,
+            ),
+            'ReportUsageStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ReportUsageStream,
+                    request_deserializer=lava_dot_v1_dot_gateway__service__pb2.ReportUsageStreamRequest.FromString,
+                    response_serializer=lava_dot_v1_dot_gateway__service__pb2.ReportUsageStreamResponse.SerializeToString,
             ),
             'ReleaseReservation': grpc.unary_unary_rpc_method_handler(
                     servicer.ReleaseReservation,
@@ -234,6 +300,60 @@ class GatewayService:
             '/lava.v1.GatewayService/Authorize',
             lava_dot_v1_dot_gateway__service__pb2.AuthorizeRequest.SerializeToString,
             lava_dot_v1_dot_gateway__service__pb2.AuthorizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchAuthorize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lava.v1.GatewayService/BatchAuthorize',
+            lava_dot_v1_dot_gateway__service__pb2.BatchAuthorizeRequest.SerializeToString,
+            lava_dot_v1_dot_gateway__service__pb2.BatchAuthorizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuthorizeStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/lava.v1.GatewayService/AuthorizeStream',
+            lava_dot_v1_dot_gateway__service__pb2.AuthorizeStreamRequest.SerializeToString,
+            lava_dot_v1_dot_gateway__service__pb2.AuthorizeStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -315,6 +435,33 @@ class GatewayService:
             '/lava.v1.GatewayService/BatchReportUsage',
             lava_dot_v1_dot_gateway__service__pb2.BatchReportUsageRequest.SerializeToString,
             lava_dot_v1_dot_gateway__service__pb2.BatchReportUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportUsageStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/lava.v1.GatewayService/ReportUsageStream',
+            lava_dot_v1_dot_gateway__service__pb2.ReportUsageStreamRequest.SerializeToString,
+            lava_dot_v1_dot_gateway__service__pb2.ReportUsageStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

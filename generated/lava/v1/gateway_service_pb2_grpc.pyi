@@ -44,6 +44,25 @@ class GatewayServiceStub:
     nothing, if the customer cannot cover the hold. If the service cannot be
     reached, do not make the call.
     """
+    BatchAuthorize: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.BatchAuthorizeRequest, _gateway_service_pb2.BatchAuthorizeResponse]
+    """Places many holds at once, each with its own result.
+
+    Three outcomes: all placed; some refused, each with its `error` in its
+    place, which changes nothing for the others; or the call fails as a whole,
+    and is repeated with the same request ids: what was placed is then found
+    again. An item without a `request_id` cannot be repeated safely.
+    """
+    AuthorizeStream: _grpc.StreamStreamMultiCallable[_gateway_service_pb2.AuthorizeStreamRequest, _gateway_service_pb2.AuthorizeStreamResponse]
+    """Authorize for callers with high rates: many in flight on one stream.
+
+    A message may carry several requests, which share one commit. Each gets
+    one result, matched by its `request_id`, as soon as it is durable or
+    refused: results come in any order, several in a message. The service
+    reads on while less than a bounded number of requests is in flight, and
+    stops reading past it. After the caller's last message the rest is
+    answered and the stream ends. Where a stream breaks, ask again with the
+    same request ids.
+    """
     Forward: _grpc.UnaryStreamMultiCallable[_gateway_service_pb2.ForwardRequest, _gateway_service_pb2.ForwardResponse]
     """Holds, proxies the call to the provider, reads the real usage out of the
     answer, settles and releases the rest.
@@ -66,6 +85,11 @@ class GatewayServiceStub:
 
     Three outcomes: all done; some refused, each with its `error` in its place;
     or the call fails as a whole, and is repeated with the same ids.
+    """
+    ReportUsageStream: _grpc.StreamStreamMultiCallable[_gateway_service_pb2.ReportUsageStreamRequest, _gateway_service_pb2.ReportUsageStreamResponse]
+    """ReportUsage for callers with high rates, on one stream as AuthorizeStream
+    does it. What was reported is charged even where the stream breaks before
+    the result comes.
     """
     ReleaseReservation: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ReleaseReservationRequest, _gateway_service_pb2.ReleaseReservationResponse]
     """Gives a reservation back unused. Repeating it returns the same answer."""
@@ -92,6 +116,25 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     nothing, if the customer cannot cover the hold. If the service cannot be
     reached, do not make the call.
     """
+    BatchAuthorize: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.BatchAuthorizeRequest, _gateway_service_pb2.BatchAuthorizeResponse]  # type: ignore[assignment]
+    """Places many holds at once, each with its own result.
+
+    Three outcomes: all placed; some refused, each with its `error` in its
+    place, which changes nothing for the others; or the call fails as a whole,
+    and is repeated with the same request ids: what was placed is then found
+    again. An item without a `request_id` cannot be repeated safely.
+    """
+    AuthorizeStream: _aio.StreamStreamMultiCallable[_gateway_service_pb2.AuthorizeStreamRequest, _gateway_service_pb2.AuthorizeStreamResponse]  # type: ignore[assignment]
+    """Authorize for callers with high rates: many in flight on one stream.
+
+    A message may carry several requests, which share one commit. Each gets
+    one result, matched by its `request_id`, as soon as it is durable or
+    refused: results come in any order, several in a message. The service
+    reads on while less than a bounded number of requests is in flight, and
+    stops reading past it. After the caller's last message the rest is
+    answered and the stream ends. Where a stream breaks, ask again with the
+    same request ids.
+    """
     Forward: _aio.UnaryStreamMultiCallable[_gateway_service_pb2.ForwardRequest, _gateway_service_pb2.ForwardResponse]  # type: ignore[assignment]
     """Holds, proxies the call to the provider, reads the real usage out of the
     answer, settles and releases the rest.
@@ -114,6 +157,11 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
 
     Three outcomes: all done; some refused, each with its `error` in its place;
     or the call fails as a whole, and is repeated with the same ids.
+    """
+    ReportUsageStream: _aio.StreamStreamMultiCallable[_gateway_service_pb2.ReportUsageStreamRequest, _gateway_service_pb2.ReportUsageStreamResponse]  # type: ignore[assignment]
+    """ReportUsage for callers with high rates, on one stream as AuthorizeStream
+    does it. What was reported is charged even where the stream breaks before
+    the result comes.
     """
     ReleaseReservation: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ReleaseReservationRequest, _gateway_service_pb2.ReleaseReservationResponse]  # type: ignore[assignment]
     """Gives a reservation back unused. Repeating it returns the same answer."""
@@ -142,6 +190,37 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         returns the first answer. Fails with INSUFFICIENT_CREDITS, and writes
         nothing, if the customer cannot cover the hold. If the service cannot be
         reached, do not make the call.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchAuthorize(
+        self,
+        request: _gateway_service_pb2.BatchAuthorizeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.BatchAuthorizeResponse, _abc.Awaitable[_gateway_service_pb2.BatchAuthorizeResponse]]:
+        """Places many holds at once, each with its own result.
+
+        Three outcomes: all placed; some refused, each with its `error` in its
+        place, which changes nothing for the others; or the call fails as a whole,
+        and is repeated with the same request ids: what was placed is then found
+        again. An item without a `request_id` cannot be repeated safely.
+        """
+
+    @_abc_1.abstractmethod
+    def AuthorizeStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_gateway_service_pb2.AuthorizeStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gateway_service_pb2.AuthorizeStreamResponse], _abc.AsyncIterator[_gateway_service_pb2.AuthorizeStreamResponse]]:
+        """Authorize for callers with high rates: many in flight on one stream.
+
+        A message may carry several requests, which share one commit. Each gets
+        one result, matched by its `request_id`, as soon as it is durable or
+        refused: results come in any order, several in a message. The service
+        reads on while less than a bounded number of requests is in flight, and
+        stops reading past it. After the caller's last message the rest is
+        answered and the stream ends. Where a stream breaks, ask again with the
+        same request ids.
         """
 
     @_abc_1.abstractmethod
@@ -183,6 +262,17 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Three outcomes: all done; some refused, each with its `error` in its place;
         or the call fails as a whole, and is repeated with the same ids.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportUsageStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_gateway_service_pb2.ReportUsageStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gateway_service_pb2.ReportUsageStreamResponse], _abc.AsyncIterator[_gateway_service_pb2.ReportUsageStreamResponse]]:
+        """ReportUsage for callers with high rates, on one stream as AuthorizeStream
+        does it. What was reported is charged even where the stream breaks before
+        the result comes.
         """
 
     @_abc_1.abstractmethod

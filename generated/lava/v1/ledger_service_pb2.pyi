@@ -234,7 +234,7 @@ class VerifyFinding(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     rule: _builtins.str
-    """The rule: `overspend`, `balance`, `held`, `grant`, `once`, `entry`."""
+    """The rule: `overspend`, `balance`, `held`, `grant`, `once`, `entry`, `cycle`."""
     kind: _builtins.str
     """What kind of row: `account`, `grant`, `hold`, `request`, `entry`."""
     id: _builtins.str

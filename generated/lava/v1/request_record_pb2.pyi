@@ -255,7 +255,7 @@ class Charge(_message.Message):
     amount: _builtins.str
     """The whole charge, a decimal string with ten places."""
     rate_type: _meter_pb2.RateType.ValueType
-    """What the meter's rates were applied to; absent without a meter."""
+    """What the meter's rates were applied to; fixed without a meter, whose charge is zero."""
     @_builtins.property
     def breakdown(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChargeLine]:
         """One line for each tier that was touched."""

@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lava/v1/secret_key_service.proto\x12\x07lava.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\x01\n\tSecretKey\x12\x15\n\rsecret_key_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x17\n\x0fsecret_key_hint\x18\x03 \x01(\t\x12\x1d\n\nsecret_key\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\n\x0b_secret_key\"&\n\x16\x43reateSecretKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x17\x43reateSecretKeyResponse\x12&\n\nsecret_key\x18\x01 \x01(\x0b\x32\x12.lava.v1.SecretKey\"E\n\x15ListSecretKeysRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"v\n\x16ListSecretKeysResponse\x12 \n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\x12.lava.v1.SecretKey\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12\x18\n\x0bnext_cursor\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_next_cursor\"/\n\x16\x44\x65leteSecretKeyRequest\x12\x15\n\rsecret_key_id\x18\x01 \x01(\t\"6\n\x17\x44\x65leteSecretKeyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65leted\x18\x02 \x01(\x08\x32\xfb\x02\n\x10SecretKeyService\x12|\n\x0f\x43reateSecretKey\x12\x1f.lava.v1.CreateSecretKeyRequest\x1a .lava.v1.CreateSecretKeyResponse\"&\x82\xd3\xe4\x93\x02 \"\x0f/v1/secret_keys:\x01*b\nsecret_key\x12j\n\x0eListSecretKeys\x12\x1e.lava.v1.ListSecretKeysRequest\x1a\x1f.lava.v1.ListSecretKeysResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/secret_keys\x12}\n\x0f\x44\x65leteSecretKey\x12\x1f.lava.v1.DeleteSecretKeyRequest\x1a .lava.v1.DeleteSecretKeyResponse\"\'\x82\xd3\xe4\x93\x02!*\x1f/v1/secret_keys/{secret_key_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lava/v1/secret_key_service.proto\x12\x07lava.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x01\n\tSecretKey\x12\x15\n\rsecret_key_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x17\n\x0fsecret_key_hint\x18\x03 \x01(\t\x12 \n\nsecret_key\x18\x04 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x01H\x00\x88\x01\x01\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\n\x0b_secret_key\"&\n\x16\x43reateSecretKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x17\x43reateSecretKeyResponse\x12&\n\nsecret_key\x18\x01 \x01(\x0b\x32\x12.lava.v1.SecretKey\"E\n\x15ListSecretKeysRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"v\n\x16ListSecretKeysResponse\x12 \n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\x12.lava.v1.SecretKey\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12\x18\n\x0bnext_cursor\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_next_cursor\"/\n\x16\x44\x65leteSecretKeyRequest\x12\x15\n\rsecret_key_id\x18\x01 \x01(\t\"6\n\x17\x44\x65leteSecretKeyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65leted\x18\x02 \x01(\x08\x32\xfb\x02\n\x10SecretKeyService\x12|\n\x0f\x43reateSecretKey\x12\x1f.lava.v1.CreateSecretKeyRequest\x1a .lava.v1.CreateSecretKeyResponse\"&\x82\xd3\xe4\x93\x02 \"\x0f/v1/secret_keys:\x01*b\nsecret_key\x12j\n\x0eListSecretKeys\x12\x1e.lava.v1.ListSecretKeysRequest\x1a\x1f.lava.v1.ListSecretKeysResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/secret_keys\x12}\n\x0f\x44\x65leteSecretKey\x12\x1f.lava.v1.DeleteSecretKeyRequest\x1a .lava.v1.DeleteSecretKeyResponse\"\'\x82\xd3\xe4\x93\x02!*\x1f/v1/secret_keys/{secret_key_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lava.v1.secret_key_service_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SECRETKEY'].fields_by_name['secret_key']._loaded_options = None
-  _globals['_SECRETKEY'].fields_by_name['secret_key']._serialized_options = b'\342A\001\001'
+  _globals['_SECRETKEY'].fields_by_name['secret_key']._serialized_options = b'\200\001\001\342A\001\001'
   _globals['_SECRETKEYSERVICE'].methods_by_name['CreateSecretKey']._loaded_options = None
   _globals['_SECRETKEYSERVICE'].methods_by_name['CreateSecretKey']._serialized_options = b'\202\323\344\223\002 \"\017/v1/secret_keys:\001*b\nsecret_key'
   _globals['_SECRETKEYSERVICE'].methods_by_name['ListSecretKeys']._loaded_options = None
@@ -43,19 +43,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SECRETKEYSERVICE'].methods_by_name['DeleteSecretKey']._loaded_options = None
   _globals['_SECRETKEYSERVICE'].methods_by_name['DeleteSecretKey']._serialized_options = b'\202\323\344\223\002!*\037/v1/secret_keys/{secret_key_id}'
   _globals['_SECRETKEY']._serialized_start=142
-  _globals['_SECRETKEY']._serialized_end=309
-  _globals['_CREATESECRETKEYREQUEST']._serialized_start=311
-  _globals['_CREATESECRETKEYREQUEST']._serialized_end=349
-  _globals['_CREATESECRETKEYRESPONSE']._serialized_start=351
-  _globals['_CREATESECRETKEYRESPONSE']._serialized_end=416
-  _globals['_LISTSECRETKEYSREQUEST']._serialized_start=418
-  _globals['_LISTSECRETKEYSREQUEST']._serialized_end=487
-  _globals['_LISTSECRETKEYSRESPONSE']._serialized_start=489
-  _globals['_LISTSECRETKEYSRESPONSE']._serialized_end=607
-  _globals['_DELETESECRETKEYREQUEST']._serialized_start=609
-  _globals['_DELETESECRETKEYREQUEST']._serialized_end=656
-  _globals['_DELETESECRETKEYRESPONSE']._serialized_start=658
-  _globals['_DELETESECRETKEYRESPONSE']._serialized_end=712
-  _globals['_SECRETKEYSERVICE']._serialized_start=715
-  _globals['_SECRETKEYSERVICE']._serialized_end=1094
+  _globals['_SECRETKEY']._serialized_end=312
+  _globals['_CREATESECRETKEYREQUEST']._serialized_start=314
+  _globals['_CREATESECRETKEYREQUEST']._serialized_end=352
+  _globals['_CREATESECRETKEYRESPONSE']._serialized_start=354
+  _globals['_CREATESECRETKEYRESPONSE']._serialized_end=419
+  _globals['_LISTSECRETKEYSREQUEST']._serialized_start=421
+  _globals['_LISTSECRETKEYSREQUEST']._serialized_end=490
+  _globals['_LISTSECRETKEYSRESPONSE']._serialized_start=492
+  _globals['_LISTSECRETKEYSRESPONSE']._serialized_end=610
+  _globals['_DELETESECRETKEYREQUEST']._serialized_start=612
+  _globals['_DELETESECRETKEYREQUEST']._serialized_end=659
+  _globals['_DELETESECRETKEYRESPONSE']._serialized_start=661
+  _globals['_DELETESECRETKEYRESPONSE']._serialized_end=715
+  _globals['_SECRETKEYSERVICE']._serialized_start=718
+  _globals['_SECRETKEYSERVICE']._serialized_end=1097
 # @@protoc_insertion_point(module_scope)

@@ -1,20 +1,16 @@
-"""GatewayService, but for Forward, which streams."""
+"""GatewayService's calls of one operation, but for Forward, which streams."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from lava.v1 import gateway_service_pb2 as pb
 
 from lava_grpc.api.dispatch import Handlers
 from lava_grpc.api.messages import authorize, pages, records, reports, reservations
 from lava_grpc.api.messages.texts import optional_number, optional_text
-from lava_grpc.core.commands import Settled
-from lava_grpc.core.errors import Refusal, invalid
 from lava_grpc.gateway.authorize import Authorizer
 from lava_grpc.gateway.checks import check_text
 from lava_grpc.gateway.principal import Principal
-from lava_grpc.gateway.report import REPORTS_MAX, Report, Reporter
+from lava_grpc.gateway.report import Reporter
 from lava_grpc.gateway.reservations import Reservations
 
 
@@ -34,7 +30,6 @@ class GatewayHandlers:
         return {
             f"{service}/Authorize": self.authorize,
             f"{service}/ReportUsage": self.report_usage,
-            f"{service}/BatchReportUsage": self.batch_report_usage,
             f"{service}/ReleaseReservation": self.release,
             f"{service}/ExtendReservation": self.extend,
             f"{service}/GetReservation": self.get,
@@ -55,25 +50,6 @@ class GatewayHandlers:
         report = reports.to_report(request)
         settled = await self._report(principal, report, deadline=deadline)
         return pb.ReportUsageResponse(request=records.from_record(settled.record))
-
-    async def batch_report_usage(
-        self, request: pb.BatchReportUsageRequest, principal: Principal, deadline: float | None
-    ) -> pb.BatchReportUsageResponse:
-        """Report many; a malformed report is refused in its own place."""
-        asked = request.reports
-        if not asked:
-            raise invalid("reports", "must not be empty")
-        if len(asked) > REPORTS_MAX:
-            raise invalid("reports", f"must have at most {REPORTS_MAX} reports")
-        read = [_read(report) for report in asked]
-        good = [report for report in read if isinstance(report, Report)]
-        done = (
-            iter(await self._report.batch(principal, good, deadline=deadline)) if good else iter(())
-        )
-        results: Sequence[Settled | Refusal] = [
-            report if isinstance(report, Refusal) else next(done) for report in read
-        ]
-        return reports.from_results(asked, results)
 
     async def release(
         self, request: pb.ReleaseReservationRequest, principal: Principal, deadline: float | None
@@ -118,13 +94,6 @@ class GatewayHandlers:
             has_more=pages.has_more(found),
             next_cursor=found.next_cursor,
         )
-
-
-def _read(report: pb.ReportUsageRequest) -> Report | Refusal:
-    try:
-        return reports.to_report(report)
-    except Refusal as refusal:
-        return refusal
 
 
 def _reservation_id(

@@ -7,7 +7,9 @@ from lava.v1 import gateway_service_pb2 as pb
 from lava_grpc.api.messages.reservations import from_hold
 from lava_grpc.api.messages.texts import optional_id, optional_number, optional_text
 from lava_grpc.api.messages.usage import to_usage
+from lava_grpc.api.status import rpc_status
 from lava_grpc.core.commands import Held
+from lava_grpc.core.errors import Refusal
 from lava_grpc.core.money import Amount, format_amount
 from lava_grpc.gateway.authorize import AuthorizeCall, ProviderCallSpec
 from lava_grpc.gateway.checks import check_labels, check_text
@@ -52,6 +54,13 @@ def from_held(held: Held) -> pb.AuthorizeResponse:
         affordable_units=held.affordable_units,
         affordable_output_tokens=held.affordable_output_tokens,
     )
+
+
+def from_result(request: pb.AuthorizeRequest, result: Held | Refusal) -> pb.AuthorizeResult:
+    """One result of many."""
+    if isinstance(result, Refusal):
+        return pb.AuthorizeResult(request_id=request.request_id, error=rpc_status(result))
+    return pb.AuthorizeResult(request_id=result.hold.request_id, authorized=from_held(result))
 
 
 def amount_or_unlimited(amount: Amount | None) -> str:

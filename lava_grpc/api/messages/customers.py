@@ -41,16 +41,30 @@ def _given(message: Message, name: str) -> str | None:
 
 def from_customer(customer: Customer) -> customer_pb2.Customer:
     """The customer as its merchant sees it."""
-    first, _, last = (customer.name or "").strip().partition(" ")
+    plan = customer.subscription
     return customer_pb2.Customer(
         customer_id=customer.customer_id,
         reference_id=customer.reference_id,
-        contact=customer_pb2.Contact(
-            phone=customer.phone or "",
-            email=customer.email or "",
-            first_name=first,
-            last_name=last.strip(),
+        contact=from_contact(customer),
+        subscription=None
+        if plan is None
+        else customer_pb2.CustomerSubscription(
+            subscription_id=plan.subscription_id,
+            plan_id=plan.plan_id,
+            name=plan.name,
+            status="active",
         ),
         metadata=None if customer.metadata is None else from_json(customer.metadata),
         created_at=to_timestamp(customer.created_at),
+    )
+
+
+def from_contact(customer: Customer) -> customer_pb2.Contact:
+    """How to reach a customer; the first word of the name counts as the first name."""
+    first, _, last = (customer.name or "").strip().partition(" ")
+    return customer_pb2.Contact(
+        phone=customer.phone or "",
+        email=customer.email or "",
+        first_name=first,
+        last_name=last.strip(),
     )

@@ -6,14 +6,27 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TypeVar
 
-from lava.v1 import credit_pb2, ledger_service_pb2, meter_pb2, request_record_pb2, reservation_pb2
+from lava.v1 import (
+    credit_pb2,
+    ledger_service_pb2,
+    meter_pb2,
+    plan_pb2,
+    request_record_pb2,
+    reservation_pb2,
+    subscription_pb2,
+    subscription_service_pb2,
+    webhook_pb2,
+)
 
 from lava_grpc.core.account import GrantSource
+from lava_grpc.core.cycles import Interval
 from lava_grpc.core.errors import invalid
 from lava_grpc.core.hold import HoldState
+from lava_grpc.core.plans import PendingKind, Rollover, SubscriptionFilter, SubscriptionStatus
 from lava_grpc.core.pricing import Basis, RateType, TierType
 from lava_grpc.core.request_record import Flag, RequestStatus
 from lava_grpc.core.state import EntryKind
+from lava_grpc.core.webhooks import DeliveryState
 
 E = TypeVar("E", bound=Enum)
 N = TypeVar("N", bound=int)
@@ -88,8 +101,49 @@ ENTRY_KINDS = MappingProxyType(
         EntryKind.COST: ledger_service_pb2.ENTRY_KIND_COST,
         EntryKind.EXPIRY: ledger_service_pb2.ENTRY_KIND_EXPIRY,
         EntryKind.COVER: ledger_service_pb2.ENTRY_KIND_COVER,
-        # Spend keys have no API yet: nothing writes such an entry.
         EntryKind.BUDGET: ledger_service_pb2.ENTRY_KIND_BUDGET,
+    }
+)
+
+DELIVERY_STATES = MappingProxyType(
+    {
+        DeliveryState.PENDING: webhook_pb2.WEBHOOK_DELIVERY_STATE_PENDING,
+        DeliveryState.DELIVERED: webhook_pb2.WEBHOOK_DELIVERY_STATE_DELIVERED,
+        DeliveryState.FAILED: webhook_pb2.WEBHOOK_DELIVERY_STATE_FAILED,
+    }
+)
+
+INTERVALS = MappingProxyType(
+    {
+        Interval.DAY: plan_pb2.BILLING_INTERVAL_DAY,
+        Interval.WEEK: plan_pb2.BILLING_INTERVAL_WEEK,
+        Interval.MONTH: plan_pb2.BILLING_INTERVAL_MONTH,
+        Interval.YEAR: plan_pb2.BILLING_INTERVAL_YEAR,
+    }
+)
+ROLLOVERS = MappingProxyType(
+    {
+        Rollover.FULL: plan_pb2.ROLLOVER_TYPE_FULL,
+        Rollover.NONE: plan_pb2.ROLLOVER_TYPE_NONE,
+    }
+)
+SUBSCRIPTION_STATUSES = MappingProxyType(
+    {
+        SubscriptionStatus.ACTIVE: subscription_pb2.SUBSCRIPTION_STATUS_ACTIVE,
+        SubscriptionStatus.CANCELLED: subscription_pb2.SUBSCRIPTION_STATUS_CANCELLED,
+    }
+)
+SUBSCRIPTION_FILTERS = MappingProxyType(
+    {
+        SubscriptionFilter.ACTIVE: subscription_service_pb2.SUBSCRIPTION_FILTER_ACTIVE,
+        SubscriptionFilter.CANCELLED: subscription_service_pb2.SUBSCRIPTION_FILTER_CANCELLED,
+        SubscriptionFilter.ALL: subscription_service_pb2.SUBSCRIPTION_FILTER_ALL,
+    }
+)
+PENDING_KINDS = MappingProxyType(
+    {
+        PendingKind.CANCELLATION: subscription_pb2.PENDING_CHANGE_TYPE_CANCELLATION,
+        PendingKind.DOWNGRADE: subscription_pb2.PENDING_CHANGE_TYPE_DOWNGRADE,
     }
 )
 

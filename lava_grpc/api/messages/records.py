@@ -11,7 +11,7 @@ from lava_grpc.api.messages.times import to_timestamp
 from lava_grpc.api.messages.usage import from_usage
 from lava_grpc.core.errors import invalid
 from lava_grpc.core.money import format_amount
-from lava_grpc.core.pricing import Charge, ChargeLine, TierType
+from lava_grpc.core.pricing import Charge, ChargeLine, RateType, TierType
 from lava_grpc.core.request_record import RequestRecord
 from lava_grpc.core.usage import MICROS_PER_SECOND
 from lava_grpc.gateway.checks import LABELS_MAX, Labels, check_text
@@ -54,11 +54,10 @@ def from_record(record: RequestRecord) -> request_record_pb2.RequestRecord:
 
 
 def _from_charge(charge: Charge) -> request_record_pb2.Charge:
-    if charge.rate_type is None:
-        return request_record_pb2.Charge(amount=format_amount(charge.amount))
+    # Lava's clients expect a rate type always.
     return request_record_pb2.Charge(
         amount=format_amount(charge.amount),
-        rate_type=RATE_TYPES[charge.rate_type],
+        rate_type=RATE_TYPES[charge.rate_type or RateType.FIXED],
         breakdown=[_from_line(line) for line in charge.lines],
     )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from google.rpc import status_pb2
 from lava.v1 import gateway_service_pb2 as pb
 
@@ -37,18 +35,8 @@ def to_report(request: pb.ReportUsageRequest) -> Report:
     )
 
 
-def from_results(
-    reports: Sequence[pb.ReportUsageRequest], results: Sequence[Settled | Refusal]
-) -> pb.BatchReportUsageResponse:
-    """One result for each report, in order."""
-    return pb.BatchReportUsageResponse(
-        results=[
-            _from_result(report, result) for report, result in zip(reports, results, strict=True)
-        ]
-    )
-
-
-def _from_result(report: pb.ReportUsageRequest, result: Settled | Refusal) -> pb.ReportUsageResult:
+def from_result(report: pb.ReportUsageRequest, result: Settled | Refusal) -> pb.ReportUsageResult:
+    """One result of many."""
     if isinstance(result, Refusal):
         error: status_pb2.Status = rpc_status(result)
         return pb.ReportUsageResult(request_id=report.request_id, error=error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from lava.v1 import gateway_service_pb2 as pb
 from lava.v1 import reservation_pb2
 
@@ -9,6 +11,9 @@ from lava_grpc.api.messages.enums import HOLD_STATES, read_enum
 from lava_grpc.api.messages.times import to_timestamp
 from lava_grpc.core.hold import Hold, HoldState, Role
 from lava_grpc.core.money import format_amount
+
+# A batch has one instant, and its holds mostly one expiry. Only read: messages copy it.
+_timestamp = lru_cache(maxsize=64)(to_timestamp)
 
 
 def from_hold(hold: Hold) -> reservation_pb2.Reservation:
@@ -28,8 +33,8 @@ def from_hold(hold: Hold) -> reservation_pb2.Reservation:
         meter_id=facts.meter_id,
         amount=format_amount(charge if Role.CHARGE in hold.roles else cost),
         cost_amount=format_amount(cost),
-        created_at=to_timestamp(hold.created_at),
-        expires_at=to_timestamp(hold.expires_at),
+        created_at=_timestamp(hold.created_at),
+        expires_at=_timestamp(hold.expires_at),
         ended_at=None if hold.ended_at is None else to_timestamp(hold.ended_at),
         metadata=dict(facts.metadata) if facts.metadata else None,
     )

@@ -306,3 +306,85 @@ async def test_a_killed_database_loses_nothing_acknowledged(make_postgres: MakeP
         for request_id in acknowledged:
             assert await on.books.record(MERCHANT, request_id) is not None
         await on.verified()
+
+
+async def test_many_at_once_are_answered_in_order_each_on_its_own(database_url: str) -> None:
+    async with ledger_on(database_url, bounds=QueueBounds(batch_commands_max=7)) as on:
+        await on.open_account("con_a", credit=10)
+        commands = [place("con_a", 1, request_id=f"many-{n % 12}") for n in range(20)]
+        commands[3] = place("con_nobody", 1)
+        outcomes = await on.ledger.submit_many(commands)
+        assert isinstance(outcomes[3], Refusal)
+        assert outcomes[3].reason is Reason.NOT_FOUND
+        placed = [outcome for outcome in outcomes if isinstance(outcome, Held)]
+        assert len({outcome.hold.hold_id for outcome in placed}) == 10
+        assert [outcome.replayed for outcome in placed].count(False) == 10
+        for command, outcome in zip(commands, outcomes, strict=True):
+            if isinstance(outcome, Held):
+                assert outcome.hold.request_id == command.request_id
+        await on.verified()
+
+
+async def test_many_whose_caller_goes_are_done_all_the_same(database_url: str) -> None:
+    async with ledger_on(database_url) as on:
+        await on.open_account("con_a", credit=100)
+        commands = [place("con_a", 1, request_id=f"gone-{n}") for n in range(5)]
+        task = asyncio.ensure_future(on.ledger.submit_many(commands))
+        await asyncio.sleep(0)
+        task.cancel()
+        for command in commands:
+            assert (await held(on.ledger, command)).replayed
+        await on.verified()
+
+
+async def test_many_that_the_queue_has_no_room_for_are_refused_together(sqlite_url: str) -> None:
+    async with ledger_on(sqlite_url, bounds=QueueBounds(queue_commands_max=5)) as on:
+        await on.open_account("con_a", credit=100)
+        first = asyncio.ensure_future(on.ledger.submit_many([place("con_a", 1)] * 3))
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal) as refused:
+            await on.ledger.submit_many([place("con_a", 1) for _ in range(3)])
+        assert refused.value.reason is Reason.OVERLOADED
+        assert len(await first) == 3
+        # With nobody before it, a call may be larger than the queue.
+        assert len(await on.ledger.submit_many([place("con_a", 1) for _ in range(6)])) == 6
+        await on.verified()
+
+
+async def test_many_past_their_deadline_are_dropped(sqlite_url: str) -> None:
+    async with ledger_on(sqlite_url) as on:
+        await on.open_account("con_a", credit=1)
+        past = asyncio.get_running_loop().time() - 1
+        outcomes = await on.ledger.submit_many([place("con_a", 1)] * 2, deadline=past)
+        assert reasons(outcomes) == {"DEADLINE_EXCEEDED": 2}
+        assert on.ledger.waiting == 0
+        assert (await held(on.ledger, place("con_a", 1))).available == 0
+
+
+async def test_a_command_that_the_database_cannot_take_spares_those_it_came_with(
+    sqlite_url: str,
+) -> None:
+    async with ledger_on(sqlite_url) as on:
+        await on.open_account("con_a", credit=100)
+        store = FailingOn(on.database.store_engine, on.clock)
+        store.bad = place("con_a", 1)
+        store.error = DataError("INSERT", {}, ValueError("made up"))
+        ledger = GroupCommit(store, on.database)
+        ledger.start()
+        outcomes = await ledger.submit_many([place("con_a", 1), store.bad, place("con_a", 1)])
+        await ledger.stop()
+        assert [type(outcome) for outcome in outcomes] == [Held, Refusal, Held]
+        await on.verified()
+
+
+async def test_a_broken_rule_is_told_to_all_that_came_together(sqlite_url: str) -> None:
+    async with ledger_on(sqlite_url) as on:
+        await on.open_account("con_a", credit=100)
+        store = FailingOn(on.database.store_engine, on.clock)
+        store.bad = place("con_a", 1)
+        store.error = InvariantBroken("made up")
+        ledger = GroupCommit(store, on.database)
+        ledger.start()
+        outcomes = await ledger.submit_many([place("con_a", 1), store.bad])
+        assert reasons(outcomes) == {"INTERNAL": 2}
+        await ledger.stop()

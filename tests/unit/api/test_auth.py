@@ -8,8 +8,10 @@ from typing import Any, cast
 import pytest
 
 from lava_grpc.api.auth import Authenticator
+from lava_grpc.core.budget import Limits
 from lava_grpc.core.errors import Reason, Refusal
 from lava_grpc.core.resources import Merchant, SecretKey
+from lava_grpc.core.spend_key import RequestShape, SpendKey, SpendKeyStatus
 from lava_grpc.gateway.keys import hash_key
 
 KEY = "aks_test_" + "k" * 43
@@ -37,14 +39,45 @@ class Keys:
         return None if found is None else (found, MERCHANT)
 
 
+SPEND = "lava_sk_" + "k" * 43
+SPEND_KEY = SpendKey(
+    merchant_id=MERCHANT.merchant_id,
+    spend_key_id="spk_test_1",
+    name="n",
+    preview="p",
+    status=SpendKeyStatus.ACTIVE,
+    request_shape=RequestShape.OPENAI,
+    allowed_models=None,
+    allowed_providers=None,
+    limits=Limits(),
+    expires_at=None,
+    created_at=0,
+)
+
+
+class SpendKeys:
+    """The one spend key there is."""
+
+    def __init__(self) -> None:
+        self.known = {hash_key(SPEND): SPEND_KEY}
+
+    async def owner(self, key_hash: str) -> tuple[SpendKey, Merchant] | None:
+        found = self.known.get(key_hash)
+        return None if found is None else (found, MERCHANT)
+
+
 class Gatekeeper:
     """An authenticator, its keys and its time."""
 
     def __init__(self, entries_max: int = 10) -> None:
         self.keys = Keys()
+        self.spend_keys = SpendKeys()
         self.seconds = 100.0
         self.authenticate = Authenticator(
-            cast("Any", self.keys), lambda: self.seconds, entries_max=entries_max
+            cast("Any", self.keys),
+            lambda: self.seconds,
+            spend_keys=cast("Any", self.spend_keys),
+            entries_max=entries_max,
         )
 
 
@@ -181,11 +214,23 @@ async def test_what_is_remembered_is_bounded() -> None:
     assert remembered == [False, True, True]
 
 
-async def test_a_spend_key_is_told_that_it_is_not_supported_yet(gate: Gatekeeper) -> None:
-    with pytest.raises(Refusal, match="spend keys are not supported yet") as refused:
-        await gate.authenticate("lava_sk_" + "k" * 43)
+async def test_a_spend_key_is_let_in_only_where_it_may_be(gate: Gatekeeper) -> None:
+    principal = await gate.authenticate(SPEND, spend_keys=True)
+    assert (principal.merchant_id, principal.spend_key) == (MERCHANT.merchant_id, SPEND_KEY)
+    assert gate.authenticate.remembered(SPEND, spend_keys=True) is principal
+    assert gate.authenticate.remembered(SPEND) is None
+    with pytest.raises(Refusal) as refused:
+        await gate.authenticate(SPEND)
+    assert refused.value.reason is Reason.PERMISSION_DENIED
+
+
+async def test_a_spend_key_that_was_changed_is_looked_up_again(gate: Gatekeeper) -> None:
+    await gate.authenticate(SPEND, spend_keys=True)
+    gate.spend_keys.known.clear()
+    gate.authenticate.forget(SPEND_KEY.spend_key_id)
+    with pytest.raises(Refusal, match="spend key is unknown or revoked") as refused:
+        await gate.authenticate(SPEND, spend_keys=True)
     assert refused.value.reason is Reason.INVALID_CREDENTIALS
-    assert gate.keys.asked == 0
 
 
 @pytest.mark.parametrize("credential", ["", "  ", "aks_", "\ud800", "x" * 9000, "aks_test_\0"])

@@ -27,10 +27,12 @@ class OneKey:
     def __init__(self) -> None:
         self.known = False
 
-    def remembered(self, credential: str) -> Principal | None:
+    def remembered(self, credential: str, *, spend_keys: bool = False) -> Principal | None:
+        del spend_keys
         return Principal("mer_1") if self.known and credential == "good" else None
 
-    async def __call__(self, credential: str) -> Principal:
+    async def __call__(self, credential: str, *, spend_keys: bool = False) -> Principal:
+        del spend_keys
         if credential != "good":
             raise Refusal(Reason.INVALID_CREDENTIALS, "unknown")
         self.known = True

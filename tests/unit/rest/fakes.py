@@ -26,6 +26,7 @@ class Asked:
     request: Message
     credential: str
     timeout_seconds: float | None
+    idempotency_key: str | None = None
 
 
 async def whole(request: pb.ForwardRequest) -> AsyncIterator[pb.ForwardResponse]:
@@ -46,13 +47,24 @@ class FakeDispatcher:
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def unary(
-        self, method: str, request: Message, *, credential: str, timeout_seconds: float | None
+        self,
+        method: str,
+        request: Message,
+        *,
+        credential: str,
+        timeout_seconds: float | None,
+        idempotency_key: str | None = None,
     ) -> Message:
-        self.asked.append(Asked(method, request, credential, timeout_seconds))
+        self.asked.append(Asked(method, request, credential, timeout_seconds, idempotency_key))
         answer = self.answers.get(method)
         if isinstance(answer, Exception):
             raise answer
         return answer or empty_answer(method)
+
+    async def authenticate(self, credential: str) -> None:
+        answer = self.answers.get(credential)
+        if isinstance(answer, Exception):
+            raise answer
 
     async def forward(
         self, request: pb.ForwardRequest, *, credential: str

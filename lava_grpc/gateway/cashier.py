@@ -1,0 +1,153 @@
+"""Sees payments through: asks the provider, grants what was bought, closes them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from lava_grpc.core.account import DEFAULT_PRIORITY, GrantSource
+from lava_grpc.core.commands import AddGrant
+from lava_grpc.core.errors import InvariantBroken, Reason, Refusal
+from lava_grpc.core.ids import IdSource
+from lava_grpc.core.payments import Payment, PaymentKind, PaymentState
+from lava_grpc.core.plans import Rollover
+from lava_grpc.core.time import SECOND, Clock, Instant
+from lava_grpc.gateway.payment_providers import PaymentProvider, ProviderAnswer, Taken
+from lava_grpc.gateway.ports import Billing, Ledger, PaymentStore
+
+_log = structlog.get_logger(__name__)
+
+CHARGE_SECONDS = 20.0
+"""How long a provider may take to answer before the payment counts as not answered."""
+
+LEASE_SECONDS = 60
+"""For how long nobody else may be at a payment: longer than a charge and its grant take."""
+
+RETRY_SECONDS, RETRY_SECONDS_MAX = 5, 3600
+"""How soon a payment that was not answered is asked for again, and how seldom at the most."""
+
+
+class Cashier:
+    """Asks one provider for payments that are stored already.
+
+    Each step may be repeated after a crash at any point: the provider takes the money
+    of a payment id once, the ledger grants it once, and a payment ends once.
+    """
+
+    def __init__(
+        self,
+        payments: PaymentStore,
+        billing: Billing,
+        ledger: Ledger,
+        provider: PaymentProvider,
+        *,
+        clock: Clock,
+        ids: IdSource,
+        charge_seconds: float = CHARGE_SECONDS,
+    ) -> None:
+        self._payments = payments
+        self._billing = billing
+        self._ledger = ledger
+        self._provider = provider
+        self._clock = clock
+        self._ids = ids
+        self._charge_seconds = charge_seconds
+
+    @property
+    def provider(self) -> PaymentProvider:
+        """Who takes the money."""
+        return self._provider
+
+    def lease(self) -> Instant:
+        """Until when who begins now is alone at a payment."""
+        return self._clock.now() + LEASE_SECONDS * SECOND
+
+    async def advance(self, payment: Payment) -> Payment:
+        """Ask the provider, and do what the answer calls for; the payment as it then is.
+
+        The caller is the one who is at it: it opened the payment or took it.
+        """
+        if payment.state is PaymentState.PAID:
+            return await self._hand_out(payment)
+        answer = await self._ask(payment)
+        if answer.taken is Taken.PENDING:
+            pause = min(RETRY_SECONDS * 2 ** min(payment.attempts, 12), RETRY_SECONDS_MAX)
+            await self._payments.put_off(payment, self._clock.now() + pause * SECOND)
+            return payment
+        return await self.close(payment, answer)
+
+    async def close(self, payment: Payment, answer: ProviderAnswer) -> Payment:
+        """End a payment that was paid, with its grant, or that was not; only the first word counts.
+
+        The payment as it then is.
+        """
+        if answer.taken is Taken.SUCCEEDED:
+            await self._payments.mark_paid(payment)
+        else:
+            at = self._clock.now()
+            reason = answer.reason or "declined"
+            await self._payments.end(payment, PaymentState.DECLINED, reason, at)
+        now = await self._found(payment)
+        return await self._hand_out(now) if now.state is PaymentState.PAID else now
+
+    async def _hand_out(self, payment: Payment) -> Payment:
+        """Grant what was paid for."""
+        reason = None
+        try:
+            await self._grant(payment)
+        except Refusal as refusal:
+            if refusal.reason not in {Reason.NOT_FOUND, Reason.INVALID_FIELD}:
+                raise
+            # The customer is gone, say: somebody has to give the money back.
+            reason = f"paid, but not granted: {refusal.message}"
+            _log.error("payment not granted", payment_id=payment.payment_id, reason=reason)
+        await self._payments.end(payment, PaymentState.SUCCEEDED, reason, self._clock.now())
+        return await self._found(payment)
+
+    async def _found(self, payment: Payment) -> Payment:
+        found = await self._payments.find(payment.merchant_id, payment.payment_id)
+        if found is None:
+            raise InvariantBroken(f"payment {payment.payment_id} is gone")
+        return found
+
+    async def _ask(self, payment: Payment) -> ProviderAnswer:
+        try:
+            async with asyncio.timeout(self._charge_seconds):
+                return await self._provider.charge(payment)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the money may have moved
+            _log.warning(
+                "payment not answered",
+                payment_id=payment.payment_id,
+                provider=self._provider.name,
+                error=type(error).__name__,
+            )
+            return ProviderAnswer(Taken.PENDING)
+
+    async def _grant(self, payment: Payment) -> None:
+        bought = payment.kind is not PaymentKind.FUND
+        source = GrantSource.BUNDLE if bought else GrantSource.TOP_UP
+        mode = "test_" if payment.payment_id.startswith("pay_test_") else ""
+        await self._ledger.submit(
+            AddGrant(
+                merchant_id=payment.merchant_id,
+                account_id=payment.account_id,
+                grant_id=f"grt_{mode}{self._ids.ulid(self._clock.now())}",
+                request_id=payment.payment_id,
+                fingerprint="payment",
+                source=source,
+                priority=DEFAULT_PRIORITY[source],
+                amount=payment.credit_amount,
+                meter_ids=None,
+                expires_at=await self._expiry(payment) if bought else None,
+            )
+        )
+
+    async def _expiry(self, payment: Payment) -> Instant | None:
+        """Bundle credit without rollover goes with the cycle that it was bought in."""
+        enrolled = await self._billing.active_subscription(payment.merchant_id, payment.account_id)
+        if enrolled is None or enrolled.plan.bundle_rollover is Rollover.FULL:
+            return None
+        end = enrolled.subscription.cycle_end
+        # What was paid for a cycle that is over by now counts for the one that began.
+        return end if end > self._clock.now() else None

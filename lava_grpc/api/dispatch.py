@@ -6,7 +6,6 @@ Both edges come through here, so what must hold on both is here and nowhere else
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Protocol, TypeAlias
@@ -16,9 +15,10 @@ from google.protobuf.message import Message
 from lava.v1 import gateway_service_pb2 as pb
 
 from lava_grpc.api.auth import Authenticator
+from lava_grpc.api.defects import defect
 from lava_grpc.api.idempotency import Once
 from lava_grpc.api.messages.forward import from_part, to_forward
-from lava_grpc.core.errors import InvariantBroken, Reason, Refusal
+from lava_grpc.core.errors import Reason, Refusal
 from lava_grpc.gateway.forward_call import ForwardCall, ForwardHead, ForwardSummary
 from lava_grpc.gateway.principal import Principal
 
@@ -101,7 +101,7 @@ class LocalDispatcher:
         except Refusal as refusal:
             raise _told(method, refusal) from None
         except Exception as error:  # noqa: BLE001 - told to the log; the caller gets no detail
-            raise _defect(method, error) from None
+            raise defect(method, error) from None
 
     async def _caller(self, method: str, credential: str) -> Principal:
         if method not in PUBLIC:
@@ -139,7 +139,7 @@ class LocalDispatcher:
         except Refusal as refusal:
             raise _told(FORWARD, refusal) from None
         except Exception as error:  # noqa: BLE001 - told to the log; the caller gets no detail
-            raise _defect(FORWARD, error) from None
+            raise defect(FORWARD, error) from None
 
     async def _close(self, parts: AsyncIterator[object]) -> None:
         """Close the iterator where it has a way to be; nothing cancels that."""
@@ -158,16 +158,3 @@ def _told(method: str, refusal: Refusal) -> Refusal:
     if refusal.reason is Reason.INTERNAL:
         _log.error("internal_error", method=method, detail=refusal.message)
     return refusal
-
-
-def _defect(method: str, error: Exception) -> Refusal:
-    """Log a defect: where it is, and not what it says, which may hold a secret."""
-    _log.error(
-        "internal_error",
-        method=method,
-        error=type(error).__name__,
-        # Our own words about our own rules name ids and amounts.
-        detail=str(error) if isinstance(error, InvariantBroken) else None,
-        where="".join(traceback.format_tb(error.__traceback__)),
-    )
-    return Refusal(Reason.INTERNAL, "internal error")

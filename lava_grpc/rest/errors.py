@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-
+from lava_grpc.api.defects import defect as told
 from lava_grpc.api.status import http_error
 from lava_grpc.core.errors import Reason, Refusal
 from lava_grpc.rest.http import Answer, BodyRefused
 from lava_grpc.rest.json_writer import dump
-
-_log = logging.getLogger("lava_grpc.rest")
 
 REQUEST_ID_HEADER = "x-lava-request-id"
 
@@ -26,9 +23,8 @@ def refused(refusal: Refusal) -> Answer:
 
 
 def defect(error: Exception) -> Answer:
-    """INTERNAL without detail for the client; the whole of it in our log."""
-    _log.error("the REST shim answered INTERNAL", exc_info=error)
-    return refused(Refusal(Reason.INTERNAL, "internal error"))
+    """INTERNAL without detail for the client."""
+    return refused(told("REST", error))
 
 
 def unknown_path() -> Answer:

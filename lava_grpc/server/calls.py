@@ -12,10 +12,11 @@ from google.protobuf.message import DecodeError, Message
 from lava.v1 import gateway_service_pb2 as pb
 
 from lava_grpc.api.credentials import find_credential
+from lava_grpc.api.defects import defect
 from lava_grpc.api.dispatch import FORWARD
 from lava_grpc.api.gate import Gate
 from lava_grpc.api.status import grpc_code, rpc_status
-from lava_grpc.core.errors import Reason, Refusal, invalid
+from lava_grpc.core.errors import Refusal, invalid
 from lava_grpc.server.ports import Dispatcher
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
@@ -130,9 +131,3 @@ def timeout_seconds(context: Context) -> float | None:
 def unreadable(request_type: type[Message]) -> Refusal:
     """The refusal of bytes that are no such message."""
     return invalid("request", f"is no {request_type.DESCRIPTOR.full_name} message")
-
-
-def defect(method: str, error: Exception) -> Refusal:
-    """Log a defect of ours; the refusal tells nothing of it."""
-    _log.error("internal_error", method=method, error=type(error).__name__)
-    return Refusal(Reason.INTERNAL, "internal error")

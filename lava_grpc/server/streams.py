@@ -15,13 +15,13 @@ from typing import Any
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
+from lava_grpc.api.defects import defect
 from lava_grpc.api.gate import Gate
 from lava_grpc.core.errors import Reason, Refusal
 from lava_grpc.server.calls import (
     Context,
     StreamsCall,
     credential_of,
-    defect,
     refuse,
     timeout_seconds,
     unreadable,

@@ -155,7 +155,7 @@ async def test_two_processes_share_one_budget(postgres_url: str) -> None:
     limits = Limits(SpendLimit(60, Cycle.TOTAL), RequestLimit(25, Cycle.TOTAL))
     await StoreSpendKeys(databases[0]).add(spend_key(limits), "hash")
     stores = [
-        LedgerStore(database.store_engine, world.clock, io=database.in_writer)
+        LedgerStore(database.store_engine, world.clock, io=database.in_writer, turn=database.turn)
         for database in databases
     ]
 

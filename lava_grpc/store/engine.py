@@ -29,6 +29,11 @@ class LedgerSession(Protocol):
         """Run statements that write, and commit; durable once it returns."""
         ...
 
+    @property
+    def worn(self) -> bool:
+        """Whether it is time for a new one, once its transaction has ended."""
+        ...
+
     def rollback(self) -> None:
         """Undo what `load` began."""
         ...

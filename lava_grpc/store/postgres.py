@@ -7,6 +7,7 @@ began, so those behind the lock read what the lock's last holder wrote.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,6 +80,7 @@ class PostgresEngine:
     single_writer = False
 
     def __init__(self, url: str, *, connections_max: int) -> None:
+        self._batches_max = SESSION_BATCHES_FIRST
         self.engine: Engine = create_engine(
             url,
             pool_size=connections_max,
@@ -94,7 +96,9 @@ class PostgresEngine:
         options.update(_CONNECT_ARGS)
         # Prepared at once: the same few statements run for ever.
         connection = psycopg.connect(*arguments, prepare_threshold=0, **options)
-        return PostgresSession(connection, _STATEMENTS)
+        batches_max = self._batches_max
+        self._batches_max *= 8
+        return PostgresSession(connection, _STATEMENTS, batches_max=batches_max)
 
     def retryable(self, error: BaseException) -> bool:
         """See `StoreEngine.retryable`."""
@@ -114,16 +118,47 @@ class PostgresEngine:
         )
 
 
-class PostgresSession:
-    """See `LedgerSession`."""
+# Every statement of a batch finds its rows by key. Without fresh statistics the planner takes
+# a batch for a hundred rows, and then reads whole tables to join them; and it compiles what
+# it thinks is dear. For this transaction alone, so that a pooler may share the connection.
+_BY_INDEX = (
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
+    " set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)"
+)
 
-    def __init__(self, connection: psycopg.Connection[Any], sql: Statements) -> None:
+
+SESSION_SECONDS_MAX = 20.0
+"""How long a session serves: its plans were made for the tables as they then were."""
+
+SESSION_BATCHES_FIRST = 64
+"""How many batches the first ones serve, and eight times as many each: tables grow at first."""
+
+
+class PostgresSession:
+    """See `LedgerSession`.
+
+    A plan that was made while a table was empty may read all of it by a wrong index
+    when it is not. The server notices within a minute; a new session at once.
+    """
+
+    def __init__(
+        self, connection: psycopg.Connection[Any], sql: Statements, *, batches_max: int
+    ) -> None:
         self._connection = connection
         self._sql = sql
+        self._batches_left = batches_max
+        self._until = time.monotonic() + SESSION_SECONDS_MAX
+
+    @property
+    def worn(self) -> bool:
+        """See `LedgerSession.worn`."""
+        return self._batches_left <= 0 or time.monotonic() > self._until
 
     def load(self, reads: Sequence[Statement]) -> list[list[Row]]:
         """See `LedgerSession.load`."""
+        self._batches_left -= 1
         with self._connection.pipeline():
+            self._connection.execute(_BY_INDEX)
             cursors = [self._run(read) for read in reads]
             return [cursor.fetchall() for cursor in cursors]
 

@@ -95,6 +95,11 @@ class SqliteSession:
         self._connection = connection
         self._sql = sql
 
+    @property
+    def worn(self) -> bool:
+        """See `LedgerSession.worn`: never."""
+        return False
+
     def load(self, reads: Sequence[Statement]) -> list[list[Row]]:
         """See `LedgerSession.load`."""
         self._connection.execute("BEGIN IMMEDIATE")

@@ -52,6 +52,12 @@ class Database:
         async with self.turn:
             return await loop.run_in_executor(self.writer, self._write, work)
 
+    async def analyze(self) -> None:
+        """Have the planner look at tables that have grown: see `StoreEngine.analyze`."""
+        loop = asyncio.get_running_loop()
+        if not self.store_engine.single_writer:
+            await loop.run_in_executor(self._threads, self._write, self.store_engine.analyze)
+
     async def in_writer(self, work: Callable[[], T]) -> T:
         """What `work` returns, run in the ledger's thread."""
         return await asyncio.get_running_loop().run_in_executor(self.writer, work)

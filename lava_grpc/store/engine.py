@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from lava_grpc.store.sql import Row, Statement
 
@@ -29,11 +29,6 @@ class LedgerSession(Protocol):
         """Run statements that write, and commit; durable once it returns."""
         ...
 
-    @property
-    def worn(self) -> bool:
-        """Whether it is time for a new one, once its transaction has ended."""
-        ...
-
     def rollback(self) -> None:
         """Undo what `load` began."""
         ...
@@ -52,6 +47,13 @@ class StoreEngine(Protocol):
 
     def session(self) -> LedgerSession:
         """A new session of its own."""
+        ...
+
+    def analyze(self, connection: Connection) -> None:
+        """Have the planner look at tables that have grown and that it has never looked at.
+
+        Cached plans that were made while they were empty are then made anew.
+        """
         ...
 
     def retryable(self, error: BaseException) -> bool:

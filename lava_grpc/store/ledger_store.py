@@ -111,8 +111,6 @@ class LedgerStore:
                     if decision.due_accounts:
                         decision = await self._renewed(decision, ahead, commands)
             await self._end(decision.changes)
-            if self._open().worn:
-                await self.close()
         except BaseException:
             # Whatever state the connection is in, a new one is in a known one.
             await self.close()

@@ -7,13 +7,12 @@ began, so those behind the lock read what the lock's last holder wrote.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from psycopg import errors
-from sqlalchemy import Column, Engine, create_engine
+from sqlalchemy import Column, Connection, Engine, create_engine, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from typing_extensions import override
@@ -74,13 +73,21 @@ _DIALECT = create_engine("postgresql+psycopg://").dialect
 _STATEMENTS = statements(_PostgresFlavor())
 
 
+ANALYZE_ROWS_MIN = 500
+"""A table with fewer rows is read as fast by any plan."""
+
+_NEVER_ANALYZED = text(
+    "SELECT relname FROM pg_stat_user_tables WHERE schemaname = current_schema()"
+    " AND last_analyze IS NULL AND last_autoanalyze IS NULL AND n_live_tup >= :rows"
+)
+
+
 class PostgresEngine:
     """A database on a server."""
 
     single_writer = False
 
     def __init__(self, url: str, *, connections_max: int) -> None:
-        self._batches_max = SESSION_BATCHES_FIRST
         self.engine: Engine = create_engine(
             url,
             pool_size=connections_max,
@@ -96,9 +103,12 @@ class PostgresEngine:
         options.update(_CONNECT_ARGS)
         # Prepared at once: the same few statements run for ever.
         connection = psycopg.connect(*arguments, prepare_threshold=0, **options)
-        batches_max = self._batches_max
-        self._batches_max *= 8
-        return PostgresSession(connection, _STATEMENTS, batches_max=batches_max)
+        return PostgresSession(connection, _STATEMENTS)
+
+    def analyze(self, connection: Connection) -> None:
+        """See `StoreEngine.analyze`. From then on the server's own autovacuum does it."""
+        for name in connection.execute(_NEVER_ANALYZED, {"rows": ANALYZE_ROWS_MIN}).scalars():
+            connection.exec_driver_sql(f'ANALYZE "{name}"')
 
     def retryable(self, error: BaseException) -> bool:
         """See `StoreEngine.retryable`."""
@@ -127,36 +137,15 @@ _BY_INDEX = (
 )
 
 
-SESSION_SECONDS_MAX = 20.0
-"""How long a session serves: its plans were made for the tables as they then were."""
-
-SESSION_BATCHES_FIRST = 64
-"""How many batches the first ones serve, and eight times as many each: tables grow at first."""
-
-
 class PostgresSession:
-    """See `LedgerSession`.
+    """See `LedgerSession`."""
 
-    A plan that was made while a table was empty may read all of it by a wrong index
-    when it is not. The server notices within a minute; a new session at once.
-    """
-
-    def __init__(
-        self, connection: psycopg.Connection[Any], sql: Statements, *, batches_max: int
-    ) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], sql: Statements) -> None:
         self._connection = connection
         self._sql = sql
-        self._batches_left = batches_max
-        self._until = time.monotonic() + SESSION_SECONDS_MAX
-
-    @property
-    def worn(self) -> bool:
-        """See `LedgerSession.worn`."""
-        return self._batches_left <= 0 or time.monotonic() > self._until
 
     def load(self, reads: Sequence[Statement]) -> list[list[Row]]:
         """See `LedgerSession.load`."""
-        self._batches_left -= 1
         with self._connection.pipeline():
             self._connection.execute(_BY_INDEX)
             cursors = [self._run(read) for read in reads]

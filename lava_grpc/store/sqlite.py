@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, Engine, create_engine, event, make_url
+from sqlalchemy import Column, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 from typing_extensions import override
 
@@ -72,6 +72,9 @@ class SqliteEngine:
         _prepare(connection)
         return SqliteSession(connection, _STATEMENTS)
 
+    def analyze(self, connection: Connection) -> None:
+        """See `StoreEngine.analyze`: the statements leave its planner no choice."""
+
     def retryable(self, error: BaseException) -> bool:
         """See `StoreEngine.retryable`."""
         cause = error.orig if isinstance(error, DBAPIError) else error
@@ -94,11 +97,6 @@ class SqliteSession:
     def __init__(self, connection: sqlite3.Connection, sql: Statements) -> None:
         self._connection = connection
         self._sql = sql
-
-    @property
-    def worn(self) -> bool:
-        """See `LedgerSession.worn`: never."""
-        return False
 
     def load(self, reads: Sequence[Statement]) -> list[list[Row]]:
         """See `LedgerSession.load`."""

@@ -74,6 +74,7 @@ class Sweeper:
             try:
                 found = await self.sweep()
                 self._on_reachable(reachable=True)
+                await self._database.analyze()
             except Refusal as refusal:
                 if refusal.reason is Reason.STORE_UNAVAILABLE:
                     self._on_reachable(reachable=False)

@@ -244,9 +244,7 @@ class GroupCommit:
             if self._lost(error):
                 _tell_all(batch, unavailable())
             elif len(batch) > 1:
-                # Commands are idempotent by id, so each can be applied on its own.
-                for waiting in batch:
-                    await self._commit([waiting])
+                await self._commit_apart(batch)
             elif len(batch[0].commands) > 1:
                 await self._commit_each(batch[0])
             else:
@@ -258,6 +256,17 @@ class GroupCommit:
             end = start + len(waiting.commands)
             waiting.tell(outcomes[start:end])
             start = end
+
+    async def _commit_apart(self, batch: Sequence[_Waiting]) -> None:
+        """Commit what waits one by one: commands are idempotent by id, so each can be."""
+        reached = 0
+        try:
+            for waiting in batch:
+                reached += 1
+                await self._commit([waiting])
+        finally:
+            # Where the loop ends here, those that were not reached would wait for ever.
+            _tell_all(batch[reached:], _internal())
 
     async def _commit_each(self, waiting: _Waiting) -> None:
         """Apply commands that share a future one by one."""

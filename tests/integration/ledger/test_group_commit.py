@@ -388,3 +388,29 @@ async def test_a_broken_rule_is_told_to_all_that_came_together(sqlite_url: str) 
         outcomes = await ledger.submit_many([place("con_a", 1), store.bad])
         assert reasons(outcomes) == {"INTERNAL": 2}
         await ledger.stop()
+
+
+class Breaking(FailingOn):
+    """Takes the bad command for a broken rule, once it is applied on its own."""
+
+    @override
+    async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
+        if list(commands) == [self.bad]:
+            raise InvariantBroken("made up")
+        return await super().apply(commands)
+
+
+async def test_a_rule_that_breaks_on_its_own_leaves_no_neighbour_waiting(sqlite_url: str) -> None:
+    async with ledger_on(sqlite_url) as on:
+        await on.open_account("con_a", credit=100)
+        store = Breaking(on.database.store_engine, on.clock)
+        store.bad = place("con_a", 1)
+        store.error = DataError("INSERT", {}, ValueError("made up"))
+        ledger = GroupCommit(store, on.database)
+        ledger.start()
+        commands = [place("con_a", 1), store.bad, place("con_a", 1), place("con_a", 1)]
+        async with asyncio.timeout(20):
+            outcomes = await asyncio.gather(*[tried(ledger, command) for command in commands])
+        await ledger.stop()
+        assert [type(outcome) for outcome in outcomes] == [Held, Refusal, Refusal, Refusal]
+        await on.verified()

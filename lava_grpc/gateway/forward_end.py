@@ -112,7 +112,7 @@ class Closing:
         self._tasks.discard(task)
         if task.cancelled() or isinstance(error := task.exception(), Refusal | None):
             return
-        _log.error("a call's task failed", error=repr(error))
+        _log.error("a call's task failed", error=type(error).__name__)
 
     async def drain(self) -> None:
         """Wait until every call has ended."""

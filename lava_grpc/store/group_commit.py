@@ -312,7 +312,12 @@ class GroupCommit:
         self._queue.clear()
         self._waiting = 0
         error = None if task.cancelled() else task.exception()
-        _log.critical("the ledger's loop ended", error=repr(error))
+        # Our own words about our own rules name ids and amounts; a driver's may hold anything.
+        _log.critical(
+            "the ledger's loop ended",
+            error=type(error).__name__,
+            detail=str(error) if isinstance(error, InvariantBroken) else None,
+        )
         self._on_broken()
 
 

@@ -7,7 +7,6 @@ Settings come from the environment, as for `lava-grpc serve`.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -15,6 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 import grpc
+import uvloop
 
 from lava_grpc import config
 from lava_grpc.app.service import Addresses, Service
@@ -42,11 +42,11 @@ def main() -> int:
     settings = config.load()
     logs.configure(level="warning", as_json=False)
     if (path := os.environ.get("BENCH_PROFILE")) is None:
-        return 0 if asyncio.run(Service.serve(settings, _ready, more_handlers=_handlers())) else 1
+        return 0 if uvloop.run(Service.serve(settings, _ready, more_handlers=_handlers())) else 1
     import cProfile  # noqa: PLC0415 - only where a profile is asked for
 
     profile = cProfile.Profile()
-    profile.runcall(asyncio.run, Service.serve(settings, _ready, more_handlers=_handlers()))
+    profile.runcall(uvloop.run, Service.serve(settings, _ready, more_handlers=_handlers()))
     profile.dump_stats(path)
     return 0
 

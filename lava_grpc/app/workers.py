@@ -22,6 +22,7 @@ from dataclasses import asdict
 from typing import Any
 
 import structlog
+import uvloop
 
 from lava_grpc import config
 from lava_grpc.app.parts import migrate
@@ -212,7 +213,7 @@ def main() -> int:
         sys.stdout.flush()
 
     try:
-        healthy = asyncio.run(Service.serve(settings, ready, reuse_port=True))
+        healthy = uvloop.run(Service.serve(settings, ready, reuse_port=True))
     except config.ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2

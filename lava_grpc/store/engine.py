@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from lava_grpc.store.sql import Row, Statement
 
+T = TypeVar("T")
+
+
+class Io(Protocol):
+    """How a store waits for what blocks."""
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """What `work` returns, run where it may block."""
+        ...
+
 
 class LedgerSession(Protocol):
     """One connection that runs the ledger's batches, one transaction at a time.
 
-    Used from one thread at a time. After any exception it is rolled back or closed, and
-    never used again.
+    Awaited on the event loop, which it never blocks for long. After any exception it
+    is closed, and never used again.
     """
 
-    def load(self, reads: Sequence[Statement]) -> list[list[Row]]:
+    async def load(self, reads: Sequence[Statement]) -> list[list[Row]]:
         """Begin, and run statements that read; the rows of each, in order.
 
         What locks comes first, so that the others read what the lock's last
@@ -25,15 +35,15 @@ class LedgerSession(Protocol):
         """
         ...
 
-    def write(self, writes: Sequence[Statement]) -> None:
+    async def write(self, writes: Sequence[Statement]) -> None:
         """Run statements that write, and commit; durable once it returns."""
         ...
 
-    def rollback(self) -> None:
+    async def rollback(self) -> None:
         """Undo what `load` began."""
         ...
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give the connection up."""
         ...
 
@@ -45,8 +55,8 @@ class StoreEngine(Protocol):
     # SQLite takes one writer: management writes then queue behind the batches.
     single_writer: bool
 
-    def session(self) -> LedgerSession:
-        """A new session of its own."""
+    async def session(self, io: Io) -> LedgerSession:
+        """A new session of its own; what it must block for, it does through `io`."""
         ...
 
     def analyze(self, connection: Connection) -> None:

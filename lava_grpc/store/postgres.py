@@ -1,14 +1,15 @@
 """PostgreSQL through psycopg: any number of server processes share one database.
 
 A batch is two round trips: one pipeline locks and reads, one writes and
-commits. At READ COMMITTED each statement sees what was committed before it
+commits (`pipeline.py`). At READ COMMITTED each statement sees what was committed before it
 began, so those behind the lock read what the lock's last holder wrote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from itertools import chain, islice
+from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import errors
@@ -17,12 +18,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from typing_extensions import override
 
-from lava_grpc.store.engine import LedgerSession
+from lava_grpc.store.engine import Io, LedgerSession
+from lava_grpc.store.pipeline import Pipeline, Step
 from lava_grpc.store.sql import (
     Flavor,
     Row,
     Statement,
-    Statements,
     is_flag,
     is_number,
     statements,
@@ -40,8 +41,10 @@ _CONNECT_ARGS: dict[str, Any] = {
 }
 
 
-class _PostgresFlavor(Flavor):
-    placeholder = "%s"
+class PostgresFlavor(Flavor):
+    """A set of rows is one parameter of jsonb."""
+
+    placeholder = "$1"
     for_update = " FOR UPDATE OF t"
 
     @override
@@ -70,7 +73,7 @@ def _kind(column: Column[object]) -> str:
 
 
 _DIALECT = create_engine("postgresql+psycopg://").dialect
-_STATEMENTS = statements(_PostgresFlavor())
+_STATEMENTS = statements(PostgresFlavor())
 
 
 ANALYZE_ROWS_MIN = 500
@@ -97,13 +100,20 @@ class PostgresEngine:
             connect_args=_CONNECT_ARGS,
         )
 
-    def session(self) -> LedgerSession:
+    async def session(self, io: Io) -> LedgerSession:
         """See `StoreEngine.session`."""
+        return await io(self._session)
+
+    def _session(self) -> LedgerSession:
         arguments, options = self.engine.dialect.create_connect_args(self.engine.url)
         options.update(_CONNECT_ARGS)
-        # Prepared at once: the same few statements run for ever.
-        connection = psycopg.connect(*arguments, prepare_threshold=0, **options)
-        return PostgresSession(connection, _STATEMENTS)
+        connection = psycopg.connect(*arguments, **options)
+        spell = _as_it_is
+        if _is_cluster(connection):
+            from lava_grpc.store.sharded import by_merchant  # noqa: PLC0415 - a flavor of this
+
+            spell = by_merchant
+        return PostgresSession(Pipeline(connection), spell)
 
     def analyze(self, connection: Connection) -> None:
         """See `StoreEngine.analyze`. From then on the server's own autovacuum does it."""
@@ -128,43 +138,58 @@ class PostgresEngine:
         )
 
 
+def _is_cluster(connection: psycopg.Connection[Any]) -> bool:
+    """Whether tables may be spread over nodes: see `distribute.py`."""
+    found = connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'citus'").fetchone()
+    connection.rollback()
+    return found is not None
+
+
 # Every statement of a batch finds its rows by key. Without fresh statistics the planner takes
 # a batch for a hundred rows, and then reads whole tables to join them; and it compiles what
 # it thinks is dear. For this transaction alone, so that a pooler may share the connection.
-_BY_INDEX = (
+BY_INDEX = (
     "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
     " set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)"
 )
 
 
+# The commands' names are their texts.
+_BEGIN, _COMMIT, _ROLLBACK = (Step(text, text) for text in ("BEGIN", "COMMIT", "ROLLBACK"))
+_PLAN_BY_INDEX = Step("plan_by_index", BY_INDEX)
+
+Spell: TypeAlias = Callable[[Statement], list[Step]]
+"""The steps that one of the ledger's statements takes."""
+
+
 class PostgresSession:
     """See `LedgerSession`."""
 
-    def __init__(self, connection: psycopg.Connection[Any], sql: Statements) -> None:
-        self._connection = connection
-        self._sql = sql
+    def __init__(self, pipeline: Pipeline, spell: Spell) -> None:
+        self._pipeline = pipeline
+        self._spell = spell
 
-    def load(self, reads: Sequence[Statement]) -> list[list[Row]]:
+    async def load(self, reads: Sequence[Statement]) -> list[list[Row]]:
         """See `LedgerSession.load`."""
-        with self._connection.pipeline():
-            self._connection.execute(_BY_INDEX)
-            cursors = [self._run(read) for read in reads]
-            return [cursor.fetchall() for cursor in cursors]
+        spelled = [self._spell(read) for read in reads]
+        steps = [_BEGIN, _PLAN_BY_INDEX, *chain.from_iterable(spelled)]
+        found = iter((await self._pipeline.run(steps))[2:])
+        return [list(chain.from_iterable(islice(found, len(part)))) for part in spelled]
 
-    def write(self, writes: Sequence[Statement]) -> None:
+    async def write(self, writes: Sequence[Statement]) -> None:
         """See `LedgerSession.write`."""
-        with self._connection.pipeline():
-            for write in writes:
-                self._run(write)
-            self._connection.commit()
+        steps = [*chain.from_iterable(map(self._spell, writes)), _COMMIT]
+        await self._pipeline.run(steps)
 
-    def rollback(self) -> None:
+    async def rollback(self) -> None:
         """See `LedgerSession.rollback`."""
-        self._connection.rollback()
+        await self._pipeline.run([_ROLLBACK])
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """See `LedgerSession.close`."""
-        self._connection.close()
+        self._pipeline.close()
 
-    def _run(self, statement: Statement) -> psycopg.Cursor[Any]:
-        return self._connection.execute(getattr(self._sql, statement.name), (statement.rows,))
+
+def _as_it_is(statement: Statement) -> list[Step]:
+    name = statement.name
+    return [Step(name, getattr(_STATEMENTS, name), (statement.rows,))]

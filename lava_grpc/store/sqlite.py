@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +11,18 @@ from sqlalchemy import Column, Connection, Engine, create_engine, event, make_ur
 from sqlalchemy.exc import DBAPIError
 from typing_extensions import override
 
-from lava_grpc.store.engine import LedgerSession
-from lava_grpc.store.sql import Flavor, Row, Statement, Statements, statements
+from lava_grpc.store.engine import Io, LedgerSession
+from lava_grpc.store.sql import Flavor, Row, Statement, statements
 
 BUSY_TIMEOUT_SECONDS = 30
 """How long a connection waits for another process that writes."""
+
+ON_LOOP_CHARS_MAX = 32 * 1024
+"""The largest statements, counted in their rows' JSON, that the event loop runs itself."""
+
+ON_LOOP_SECONDS_MAX = 0.02
+BATCHES_IN_THREAD = 100
+"""Once the event loop was held up for longer, so many batches run in the thread."""
 
 
 # The low byte of an extended result code is the kind of error.
@@ -60,8 +68,11 @@ class SqliteEngine:
         event.listen(self.engine, "connect", _prepare)
         event.listen(self.engine, "begin", _begin)
 
-    def session(self) -> LedgerSession:
+    async def session(self, io: Io) -> LedgerSession:
         """See `StoreEngine.session`."""
+        return SqliteSession(await io(self._connect), io)
+
+    def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._path,
             timeout=BUSY_TIMEOUT_SECONDS,
@@ -70,7 +81,8 @@ class SqliteEngine:
             cached_statements=256,
         )
         _prepare(connection)
-        return SqliteSession(connection, _STATEMENTS)
+        _wait_when_busy(connection, seconds=0)
+        return connection
 
     def analyze(self, connection: Connection) -> None:
         """See `StoreEngine.analyze`: the statements leave its planner no choice."""
@@ -92,34 +104,72 @@ class SqliteEngine:
 
 
 class SqliteSession:
-    """See `LedgerSession`."""
+    """See `LedgerSession`.
 
-    def __init__(self, connection: sqlite3.Connection, sql: Statements) -> None:
+    A small batch's statements take less time than handing them to a thread and getting
+    the interpreter's lock back from it, so they run on the event loop: what waits for
+    the disk, for another process or for many rows goes through `io`.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, io: Io) -> None:
         self._connection = connection
-        self._sql = sql
+        self._io = io
+        self._batches_in_thread = 0
 
-    def load(self, reads: Sequence[Statement]) -> list[list[Row]]:
+    async def load(self, reads: Sequence[Statement]) -> list[list[Row]]:
         """See `LedgerSession.load`."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        return [self._run(read).fetchall() for read in reads]
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                raise
+            await self._io(self._begin_in_turn)
+        self._batches_in_thread = max(0, self._batches_in_thread - 1)
+        return await self._run(reads)
 
-    def write(self, writes: Sequence[Statement]) -> None:
+    async def write(self, writes: Sequence[Statement]) -> None:
         """See `LedgerSession.write`."""
-        for write in writes:
-            self._run(write)
-        self._connection.execute("COMMIT")
+        await self._run(writes)
+        await self._io(lambda: self._connection.execute("COMMIT"))
 
-    def rollback(self) -> None:
+    async def rollback(self) -> None:
         """See `LedgerSession.rollback`."""
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """See `LedgerSession.close`."""
-        self._connection.close()
+        await self._io(self._connection.close)
 
-    def _run(self, statement: Statement) -> sqlite3.Cursor:
-        return self._connection.execute(getattr(self._sql, statement.name), (statement.rows,))
+    def _begin_in_turn(self) -> None:
+        """Begin once the process that writes has committed."""
+        _wait_when_busy(self._connection, seconds=BUSY_TIMEOUT_SECONDS)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        finally:
+            _wait_when_busy(self._connection, seconds=0)
+
+    async def _run(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        size = sum(len(statement.rows) for statement in statements)
+        if size > ON_LOOP_CHARS_MAX or self._batches_in_thread:
+            return await self._io(lambda: self._execute(statements))
+        begun = time.perf_counter()
+        found = self._execute(statements)
+        if time.perf_counter() - begun > ON_LOOP_SECONDS_MAX:
+            # Its pages come from the disk: others should not wait for that.
+            self._batches_in_thread = BATCHES_IN_THREAD
+        return found
+
+    def _execute(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        execute = self._connection.execute
+        return [
+            execute(getattr(_STATEMENTS, statement.name), (statement.rows,)).fetchall()
+            for statement in statements
+        ]
+
+
+def _wait_when_busy(connection: sqlite3.Connection, *, seconds: int) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {seconds * 1000}")
 
 
 def _prepare(connection: sqlite3.Connection, _record: object = None) -> None:

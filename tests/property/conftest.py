@@ -1,7 +1,8 @@
 """How hard the property tests look.
 
-`pytest tests/property --hypothesis-profile=deep`, or LAVA_HYPOTHESIS_PROFILE=deep
-in the environment, looks for many minutes where the default takes seconds.
+LAVA_HYPOTHESIS_PROFILE=deep in the environment looks for many minutes where the default
+takes seconds; `make machines` does so for the ledger's state machine, and at length on
+both databases.
 """
 
 from __future__ import annotations

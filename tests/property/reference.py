@@ -17,9 +17,13 @@ Answer: TypeAlias = tuple[object, ...]
 
 REUSED: Answer = ("refused", "REQUEST_ID_REUSED")
 SHORT: Answer = ("refused", "INSUFFICIENT_CREDITS")
+LIMITED: Answer = ("refused", "RATE_LIMITED")
 ENDED: Answer = ("refused", "RESERVATION_ENDED")
 INVALID: Answer = ("refused", "INVALID_FIELD")
 NOT_FOUND: Answer = ("refused", "NOT_FOUND")
+
+DAY = 86_400
+CYCLE_PRIORITY = 10
 
 
 @dataclass
@@ -52,9 +56,33 @@ class Record:
 
 
 @dataclass
+class Key:
+    """A spend key: what it may spend, and how many calls it may make, in a day."""
+
+    amount: int
+    calls_max: int
+    spent: list[tuple[int, int]] = field(default_factory=list)  # day, amount
+    calls: list[int] = field(default_factory=list)  # the day of each
+
+
+@dataclass
+class Cycle:
+    """A plan whose credit comes every day, and goes with it."""
+
+    credit: int
+    ends: int
+    meters: tuple[str, ...] | None
+    number: int = 1
+
+
+@dataclass
 class Reference:
     limits: dict[str, int | None]
     now: int = 0
+    today: int = 0  # never goes back, where a clock does
+    keys: dict[str, Key] = field(default_factory=dict)
+    cycles: dict[str, Cycle] = field(default_factory=dict)
+    short: set[str] = field(default_factory=set)  # lacked room while something was held there
     grants: dict[str, Credit] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
@@ -95,8 +123,15 @@ class Reference:
         ]
         return sorted(names, key=lambda name: self.grants[name].order)
 
+    def limit(self, account: str) -> int | None:
+        """A key's is what it had spent when the day began, and the day's amount."""
+        if account not in self.keys:
+            return self.limits[account]
+        key = self.keys[account]
+        return key.amount + sum(amount for day, amount in key.spent if day < self.today)
+
     def available(self, account: str, meter: str | None) -> float:
-        limit = self.limits[account]
+        limit = self.limit(account)
         if limit is None:
             return float("inf")
         free = sum(self.grants[name].free for name in self.spendable(account, meter))
@@ -105,10 +140,46 @@ class Reference:
     # What can happen.
 
     def tick(self, now: int) -> None:
-        self.now = now
+        """Go on to `now`, by way of every cycle's end."""
+        due = [cycle.ends for cycle in self.cycles.values() if cycle.ends <= now]
+        while due:
+            self._be(min(due))
+            for account, cycle in self.cycles.items():
+                if cycle.ends == self.now:
+                    cycle.ends, cycle.number = self.now + DAY, cycle.number + 1
+                    self._credit(account, cycle)
+            due = [cycle.ends for cycle in self.cycles.values() if cycle.ends <= now]
+        self._be(now)
+
+    def _be(self, now: int) -> None:
+        self.now, self.today = now, max(self.today, now // DAY)
         for grant in self.grants.values():
             if grant.expires <= now:
                 grant.free = 0
+
+    def subscribe(self, account: str, credit: int, meters: tuple[str, ...] | None) -> None:
+        """Begin cycles, with their credit."""
+        self.cycles[account] = Cycle(credit, self.now + DAY, meters)
+        self._credit(account, self.cycles[account])
+
+    def _credit(self, account: str, cycle: Cycle) -> None:
+        name = f"{account}/{cycle.number}"
+        order = (CYCLE_PRIORITY, cycle.ends, self.now, name)
+        self.grants[name] = Credit(account, order, cycle.ends, cycle.meters, "", cycle.credit)
+        self.cover(account)
+
+    def end_overdue(self, accounts: set[str], *, charge: bool) -> None:
+        """Expire each hold on these accounts whose time is up."""
+        for account in sorted(accounts):
+            overdue = [
+                (hold.expires, name)
+                for name, hold in self.holds.items()
+                if hold.state == "active"
+                and hold.expires <= self.now
+                and account in hold.parts.values()
+            ]
+            for _, name in sorted(overdue):
+                self.expire(name, charge=charge)
 
     def grant(self, name: str, credit: Credit) -> Answer:
         if name in self.grants:
@@ -133,15 +204,11 @@ class Reference:
             return ("held", True, seen.shrunk, sum(leg[3] for leg in seen.legs))
         if not dry and name in self.records:
             return REUSED
+        keys = [self.keys[account] for _, account, _ in parts if account in self.keys]
+        if any(key.calls.count(self.today) >= key.calls_max for key in keys):
+            return LIMITED
         self.holds["trial"] = replace(hold, state="active", legs=[])
-        shrunk = refused = False
-        for role, account, amount in parts:
-            there = self.available(account, meter)
-            taken = amount
-            if amount > max(there, 0):
-                taken, shrunk = max(int(there), 0), True
-                refused = refused or not partial or taken == 0
-            self.take("trial", role, account, taken, meter)
+        shrunk, refused = self.ask(parts, meter, partial=partial)
         trial = self.holds.pop("trial")
         if dry or refused:
             self.give_back(trial.legs)
@@ -150,7 +217,23 @@ class Reference:
         if not dry:
             hold.legs, hold.shrunk = trial.legs, shrunk
             self.holds[name] = hold
+            for key in keys:
+                key.calls.append(self.today)
         return ("held", False, shrunk, sum(leg[3] for leg in trial.legs))
+
+    def ask(self, parts: list[Part], meter: str | None, *, partial: bool) -> tuple[bool, bool]:
+        """Take each part, or what there is of it, for the hold on trial; shrunk, refused."""
+        held = {account for _, account, _ in parts if self.legs(account)}
+        shrunk = refused = False
+        for role, account, amount in parts:
+            there = self.available(account, meter)
+            taken = amount
+            if amount > max(there, 0):
+                self.short |= held & {account}
+                taken, shrunk = max(int(there), 0), True
+                refused = refused or not partial or taken == 0
+            self.take("trial", role, account, taken, meter)
+        return shrunk, refused
 
     def release(self, name: str) -> Answer:
         if name not in self.holds:
@@ -274,6 +357,8 @@ class Reference:
 
     def owe(self, account: str, amount: int) -> None:
         self.overage[account] = self.overage.get(account, 0) + amount
+        if account in self.keys:
+            self.keys[account].spent.append((self.today, amount))
 
     def cover(self, account: str) -> None:
         for name in self.spendable(account, None):

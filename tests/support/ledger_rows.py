@@ -7,6 +7,7 @@ core changed without saying so is therefore lost, and some rule breaks.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -24,6 +25,7 @@ from lava_grpc.core.commands import (
 )
 from lava_grpc.core.hold import Hold
 from lava_grpc.core.ledger import Decision, apply
+from lava_grpc.core.payments import Payment
 from lava_grpc.core.plans import Enrolment, Plan, Subscription, SubscriptionStatus
 from lava_grpc.core.request_record import RequestRecord
 from lava_grpc.core.state import Changes, CounterKey, Entry, Key, LedgerState, TierCounter
@@ -46,6 +48,8 @@ class LedgerRows:
     entries: list[Entry] = field(default_factory=list)
     plans: dict[Key, Plan] = field(default_factory=dict)
     subscriptions: dict[Key, Subscription] = field(default_factory=dict)
+    payments: dict[Key, Payment] = field(default_factory=dict)
+    low_marks: dict[Key, int | None] = field(default_factory=dict)
 
     def add_account(self, account: Account) -> None:
         """Put an account without credit into the table."""
@@ -64,27 +68,31 @@ class LedgerRows:
 
     def broken_rules(self) -> list[str]:
         """What `tests.support.invariants` finds in the rows."""
-        return broken_rules(
-            Books(
-                self.accounts.values(),
-                self.grants.values(),
-                self.holds.values(),
-                self.records.values(),
-                self.entries,
-            )
+        return broken_rules(self.books())
+
+    def books(self) -> Books:
+        """All rows there are."""
+        return Books(
+            self.accounts.values(),
+            self.grants.values(),
+            self.holds.values(),
+            self.records.values(),
+            self.entries,
         )
 
     def _load(self, commands: Sequence[Command]) -> LedgerState:
         state = LedgerState()
         for key in _account_keys(commands):
             if key in self.accounts:
-                account = replace(self.accounts[key], grants=[])
+                kept = self.accounts[key]
+                account = replace(kept, grants=[], budget=copy.deepcopy(kept.budget))
                 state.accounts[key] = account
                 for grant_key, row in self.grants.items():
                     if (row.merchant_id, row.account_id) == key and row.live:
                         state.grants[grant_key] = replace(row)
                         account.insert_grant(state.grants[grant_key])
         state.enrolments = self._enrolments()
+        state.payments = dict(self.payments)
         requests = self._request_keys(commands)
         for key, row in self.grants.items():
             if (row.merchant_id, row.request_id) in requests:
@@ -137,10 +145,15 @@ class LedgerRows:
         for key, row in changes.accounts.items():
             kept = self.accounts[key]
             kept.balance, kept.held = row.balance, row.held
-        for key, row in changes.cycles.items():
-            kept = self.accounts[key]
-            kept.cycle_start, kept.cycle_end = row.cycle_start, row.cycle_end
-            kept.credit_limit = row.credit_limit
+        for key, cycle in changes.cycles.items():
+            kept, now = self.accounts[key], cycle.account
+            kept.cycle_start, kept.cycle_end = now.cycle_start, now.cycle_end
+            kept.credit_limit, kept.own_limit = now.credit_limit, now.own_limit
+            self.low_marks[key] = cycle.low_mark
+        _insert(self.payments, changes.new_payments)
+        _update(self.payments, changes.payments)
+        for key, budget in changes.budgets.items():
+            self.accounts[key].budget = copy.deepcopy(budget)
         self.subscriptions |= changes.subscriptions
         _insert(self.grants, {key: replace(row) for key, row in changes.new_grants.items()})
         _update(self.grants, {key: replace(row) for key, row in changes.grants.items()})

@@ -89,11 +89,20 @@ class Log:
         self._last = now
         self._changed.set()
 
+    def retry(self) -> None:
+        """A call was not answered, and is to be repeated."""
+        self.retries += 1
+        self._changed.set()
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition on what was answered."""
         while not condition():
             self._changed.clear()
             await self._changed.wait()
+
+    async def turned_away(self, times: int) -> None:
+        """Wait until callers were told so often in all to come again."""
+        await self.until(lambda: self.retries >= times)
 
     async def more(self, calls: int) -> None:
         """Wait until so many more calls were answered."""
@@ -152,7 +161,7 @@ class Load:
                 if error.code() not in PASSING:
                     self.log.strange.append(f"{rpc}: {error.code().name}: {error.details()}")
                     raise
-                self.log.retries += 1
+                self.log.retry()
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self.log.answers.append(Answered(rpc, request, answer))
@@ -161,7 +170,9 @@ class Load:
 
     async def _customer(self, amount: Amount) -> str:
         made = await self._caller.call(
-            "CustomerService/CreateCustomer", customers.CreateCustomerRequest()
+            "CustomerService/CreateCustomer",
+            customers.CreateCustomerRequest(),
+            wait_for_ready=True,
         )
         ident: str = made.customer.customer_id
         grant = credit.CreateCreditGrantRequest(customer_id=ident, amount=format_amount(amount))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 from lava_grpc.core.errors import Reason, Refusal
 
@@ -41,3 +42,38 @@ class Gate:
     async def until_idle(self) -> None:
         """Wait until no call is in flight."""
         await self._idle.wait()
+
+
+class Room:
+    """How many items are worked on at once. Who finds no room waits for it, in turn."""
+
+    def __init__(self, items_max: int) -> None:
+        self.items_max = items_max
+        self.taken = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, items: int) -> None:
+        """Take room for items; an empty room has it for any one message."""
+        if not self._waiting and self._fits(items):
+            self.taken += items
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((items, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give(items)
+            raise
+
+    def give(self, items: int) -> None:
+        """Give it back."""
+        self.taken -= items
+        while self._waiting and (self._waiting[0][1].done() or self._fits(self._waiting[0][0])):
+            items, turn = self._waiting.popleft()
+            if not turn.done():
+                self.taken += items
+                turn.set_result(None)
+
+    def _fits(self, items: int) -> bool:
+        return not self.taken or self.taken + items <= self.items_max

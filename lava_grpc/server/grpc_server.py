@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import grpc.aio
 from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from typing_extensions import override
 
 from lava_grpc.api.gate import CALLS_MAX, Gate
 from lava_grpc.server.ports import Dispatcher
@@ -71,20 +73,21 @@ class GrpcServer:
         self._settings = settings or GrpcSettings()
         self._credentials = credentials
         self._gate = Gate(self._settings.calls_max)
-        self._streams = Streams(self._settings.stream_items_max)
+        self._streams = Streams(self._settings.stream_items_max, calls_max=self._settings.calls_max)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
 
     @property
     def in_flight(self) -> int:
-        """How many of our calls are being answered."""
-        return self._gate.in_flight
+        """How many of our calls are being answered, each open stream as one."""
+        return self._gate.in_flight + self._streams.gate.in_flight
 
     async def start(self) -> int:
         """Bind and serve; the port. Raises OSError where the address cannot be bound.
 
         Health says NOT_SERVING until `set_serving`.
         """
+        logging.getLogger(_CORE_LOGGER).addFilter(_NOBODY_THERE)
         server = grpc.aio.server(
             handlers=[
                 *generic_handlers(self._dispatcher, self._gate, self._streams),
@@ -123,16 +126,32 @@ class GrpcServer:
             stopping = asyncio.ensure_future(server.stop(grace))
             # Those who watch our health never end by themselves: once our own calls have,
             # nobody is waited for.
-            idle = asyncio.ensure_future(self._gate.until_idle())
+            idle = asyncio.ensure_future(self._until_idle())
             await asyncio.wait([stopping, idle], return_when=asyncio.FIRST_COMPLETED)
             idle.cancel()
             await server.stop(LAST_WORDS_SECONDS)
             await stopping
 
+    async def _until_idle(self) -> None:
+        await self._gate.until_idle()
+        await self._streams.gate.until_idle()
+
     async def wait_for_termination(self) -> None:
         """Return once the server has stopped."""
         if self._server is not None:
             await self._server.wait_for_termination()
+
+
+class _NobodyThere(logging.Filter):
+    """Drops what gRPC says, with a traceback, of an answer whose caller had just gone."""
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and type(record.exc_info[1]).__name__ == "ExecuteBatchError")
+
+
+_NOBODY_THERE = _NobodyThere()
+_CORE_LOGGER = "grpc._cython.cygrpc"
 
 
 def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:

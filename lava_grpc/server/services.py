@@ -18,6 +18,7 @@ from lava.v1 import (
     model_service_pb2,
     payment_service_pb2,
     plan_service_pb2,
+    provider_key_service_pb2,
     request_service_pb2,
     secret_key_service_pb2,
     spend_key_service_pb2,
@@ -38,6 +39,7 @@ _FILES = (
     credit_service_pb2,
     secret_key_service_pb2,
     spend_key_service_pb2,
+    provider_key_service_pb2,
     request_service_pb2,
     ledger_service_pb2,
     usage_service_pb2,
@@ -94,6 +96,6 @@ def _handler(
     repeated = [field.name for field in method.input_type.fields if field.is_repeated]
     if method.client_streaming and method.server_streaming and len(repeated) == 1:
         rpc = StreamRpc(name, GetMessageClass(method.input_type), repeated[0])
-        behavior = streams.call(rpc, dispatcher, gate)
+        behavior = streams.call(rpc, dispatcher)
         return grpc.stream_stream_rpc_method_handler(behavior)
     raise ValueError(f"{name} streams, and there is nothing that answers it")

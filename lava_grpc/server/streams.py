@@ -2,7 +2,9 @@
 
 Each message is one call of the RPC's handler, and its items share a commit. A
 client that reads slowly, or sends more than may be in flight, is held back by
-the stream's own flow control: the service stops reading.
+the stream's own flow control: the service stops reading. Unary calls do not feel
+them: an open stream takes none of their places, and all streams together work on
+a bounded number of items at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from lava_grpc.api.defects import defect
-from lava_grpc.api.gate import Gate
+from lava_grpc.api.gate import CALLS_MAX, Gate, Room
 from lava_grpc.core.errors import Reason, Refusal
 from lava_grpc.server.calls import (
     Context,
@@ -47,24 +49,27 @@ class StreamRpc:
 class Streams:
     """The streams that are open, so that they can be ended when the service stops."""
 
-    def __init__(self, items_max: int = STREAM_ITEMS_MAX) -> None:
+    def __init__(self, items_max: int = STREAM_ITEMS_MAX, *, calls_max: int = CALLS_MAX) -> None:
+        """`items_max` for one stream; `calls_max` streams, and as many items over all of them."""
         self.items_max = items_max
+        self.gate = Gate(calls_max, name="grpc_streams")
+        self.room = Room(max(calls_max, items_max))
         self._open: set[_Stream] = set()
 
-    def call(self, rpc: StreamRpc, dispatcher: Dispatcher, gate: Gate) -> StreamsCall:
+    def call(self, rpc: StreamRpc, dispatcher: Dispatcher) -> StreamsCall:
         """What answers `rpc`."""
 
         async def call(_requests: object, context: Context) -> None:
             try:
-                gate.enter()
-                stream = _Stream(rpc, dispatcher, context, self.items_max)
+                self.gate.enter()
+                stream = _Stream(rpc, dispatcher, context, self)
                 self._open.add(stream)
                 try:
                     await stream.run()
                     return
                 finally:
                     self._open.discard(stream)
-                    gate.leave()
+                    self.gate.leave()
             except Refusal as said:
                 refusal = said
             except Exception as error:  # noqa: BLE001 - gRPC would tell the caller what it says
@@ -83,12 +88,13 @@ class _Stream:
     """One stream. A reader hands messages on; what is answered is written here."""
 
     def __init__(
-        self, rpc: StreamRpc, dispatcher: Dispatcher, context: Context, items_max: int
+        self, rpc: StreamRpc, dispatcher: Dispatcher, context: Context, streams: Streams
     ) -> None:
         self._rpc = rpc
         self._dispatcher = dispatcher
         self._context = context
-        self._items_max = items_max
+        self._items_max = streams.items_max
+        self._all = streams.room
         self._credential = credential_of(context)
         self._in_flight = 0
         self._room = asyncio.Event()
@@ -136,6 +142,8 @@ class _Stream:
                 while self._in_flight and self._in_flight + count > self._items_max:
                     self._room.clear()
                     await self._room.wait()
+                # A client that does not read keeps its own room, and none of the others'.
+                await self._all.take(count)
                 self._in_flight += count
                 asking = asyncio.create_task(self._ask(message, count))
                 self._asking.add(asking)
@@ -162,6 +170,8 @@ class _Stream:
         except Exception as error:  # noqa: BLE001 - gRPC would tell the caller what it says
             self._in_flight -= count
             self._end(defect(self._rpc.name, error))
+        finally:
+            self._all.give(count)
 
     async def _write(self, reader: asyncio.Task[None]) -> None:
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc.aio
@@ -90,6 +91,14 @@ async def server(answering: Answering) -> AsyncIterator[GrpcServer]:
     made = GrpcServer(answering, "127.0.0.1:0", settings=settings)
     yield made
     await made.stop(None)
+
+
+@asynccontextmanager
+async def stopped_after(server: GrpcServer) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await server.stop(None)
 
 
 @pytest_asyncio.fixture
@@ -185,3 +194,52 @@ async def test_what_was_handed_on_is_finished_though_the_client_has_gone(
             await asyncio.sleep(0.01)
     answering.go.release()
     await answering.until(finished=1)
+
+
+async def test_open_streams_take_no_place_of_a_unary_call(answering: Answering) -> None:
+    server = GrpcServer(answering, "127.0.0.1:0", settings=GrpcSettings(calls_max=3))
+    async with (
+        stopped_after(server),
+        grpc.aio.insecure_channel(f"127.0.0.1:{await server.start()}") as channel,
+    ):
+        streams = [Stream(channel) for _ in range(3)]
+        for number, stream in enumerate(streams):
+            await stream.say(f"{number}")
+        await answering.until(asked=3)
+        call: Any = channel.unary_unary("/lava.v1.GatewayService/Authorize")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(b"\xff")
+        assert told(caught.value).reason is Reason.INVALID_FIELD
+        one_more = Stream(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await one_more.hear()
+        assert told(caught.value).reason is Reason.OVERLOADED
+        assert told(caught.value).facts == {"queue": "grpc_streams"}
+        for _ in streams:
+            answering.go.release()
+        assert [await stream.hear() for stream in streams] == [["0"], ["1"], ["2"]]
+
+
+async def test_all_streams_together_work_on_so_many_items(answering: Answering) -> None:
+    settings = GrpcSettings(calls_max=4, stream_items_max=3)
+    server = GrpcServer(answering, "127.0.0.1:0", settings=settings)
+    async with (
+        stopped_after(server),
+        grpc.aio.insecure_channel(f"127.0.0.1:{await server.start()}") as channel,
+    ):
+        one, other = Stream(channel), Stream(channel)
+        await one.say(*"abc")
+        await answering.until(asked=1)
+        await other.say(*"de")
+        await one.say("f")
+        answering.go.release()
+        assert await one.hear() == list("abc")
+        await answering.until(asked=3)
+        for _ in range(2):
+            answering.go.release()
+        # What a client has not read yet is in nobody else's way.
+        assert await other.hear() == list("de")
+        for stream in (one, other):
+            await stream.call.done_writing()
+        assert (await one.hear(), await one.hear(), await other.hear()) == (["f"], None, None)
+    assert answering.finished == len(answering.asked) == 3

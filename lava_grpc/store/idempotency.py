@@ -13,7 +13,7 @@ KEPT_SECONDS = 86_400
 """How long a key is kept."""
 
 SWEPT_MAX = 100
-"""How many overdue keys, whoever's, each new one takes away: more than come in, so none stay."""
+"""How many of a merchant's overdue keys each new one takes away: more than come in."""
 
 _rows = schema.idempotency.c
 
@@ -31,7 +31,7 @@ class StoreIdempotency:
         overdue = now - KEPT_SECONDS * SECOND
 
         def work(connection: Connection) -> Kept | None:
-            _sweep(connection, overdue)
+            _sweep(connection, merchant_id, overdue)
             kept = _find(connection, merchant_id, key)
             if kept is not None and kept.created_at > overdue:
                 return kept
@@ -77,16 +77,16 @@ def _find(connection: Connection, merchant_id: str, key: str) -> Kept | None:
     return None if row is None else Kept(row[0], KeptState(row[1]), row[2], row[3])
 
 
-def _sweep(connection: Connection, overdue: Instant) -> None:
+def _sweep(connection: Connection, merchant_id: str, overdue: Instant) -> None:
     found = connection.execute(
         select(_rows.merchant_id, _rows.idempotency_key)
-        .where(_rows.created_at <= overdue)
+        .where(_rows.merchant_id == merchant_id, _rows.created_at <= overdue)
         .order_by(_rows.created_at)
         .limit(SWEPT_MAX)
         # Two processes sweep different rows, and neither waits.
         .with_for_update(skip_locked=True)
     ).all()
-    for merchant_id, key in found:
+    for _, key in found:
         connection.execute(delete(schema.idempotency).where(*_mine(merchant_id, key)))
 
 

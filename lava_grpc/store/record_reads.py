@@ -27,6 +27,7 @@ from lava_grpc.core.usage import NOTHING
 from lava_grpc.store import hold_reads, rows, schema
 from lava_grpc.store.cursors import cut, no_cursor
 from lava_grpc.store.documents import has_labels, text_at
+from lava_grpc.store.label_reads import narrowed
 from lava_grpc.store.sql import REQUEST_COLUMNS
 
 _holds = schema.holds.c
@@ -115,20 +116,20 @@ def _place(connection: Connection, merchant_id: str, request_id: str) -> _Place:
 def _recorded(
     connection: Connection, merchant_id: str, wanted: RecordFilter, after: _Place | None
 ) -> Select[Any]:
-    query = _keys(_requests, after, recorded=True).where(_requests.merchant_id == merchant_id)
-    if wanted.customer_id is not None:
-        query = query.where(_requests.customer_id == wanted.customer_id)
-    if wanted.meter_id is not None:
-        query = query.where(_requests.meter_id == wanted.meter_id)
-    if wanted.metadata:
-        query = query.where(has_labels(connection, _requests.metadata, wanted.metadata))
-    return query
+    query, by = narrowed(
+        connection,
+        merchant_id,
+        wanted,
+        select(_requests.merchant_id, _requests.request_id, _requests.created_at),
+    )
+    return _placed(query, by, after, recorded=True)
 
 
 def _waiting(
     connection: Connection, merchant_id: str, wanted: RecordFilter, after: _Place | None
 ) -> Select[Any]:
-    query = _keys(_holds, after, recorded=False).where(_UNRECORDED)
+    keys = select(_holds.merchant_id, _holds.request_id, _holds.created_at)
+    query = _placed(keys, _holds, after, recorded=False).where(_UNRECORDED)
     query = query.where(hold_reads.active_of(connection, merchant_id))
     facts = _holds.facts
     if wanted.customer_id is not None:
@@ -140,14 +141,14 @@ def _waiting(
     return query
 
 
-def _keys(
-    columns: Any,  # noqa: ANN401 - the columns of either table
+def _placed(
+    query: Select[Any],
+    columns: Any,  # noqa: ANN401 - the columns of any table
     after: _Place | None,
     *,
     recorded: bool,
 ) -> Select[Any]:
     place = (columns.created_at, columns.request_id)
-    query = select(columns.merchant_id, columns.request_id, columns.created_at)
     query = query.add_columns(literal(recorded).label("recorded"))
     if after is not None:
         query = query.where(tuple_(*place) < tuple_(*after))

@@ -16,6 +16,7 @@ from lava_grpc.store import schema
 from lava_grpc.store.database import Database
 from lava_grpc.store.group_commit import GroupCommit, ReachableHook, ignore
 from lava_grpc.store.ledger_store import expire_of, overdue_holds
+from lava_grpc.store.retention import Retention
 
 _log = structlog.get_logger(__name__)
 
@@ -39,6 +40,7 @@ class Sweeper:
         *,
         charge_abandoned: bool = False,
         pause_seconds: float = SWEEP_SECONDS,
+        retention: Retention | None = None,
         on_reachable: ReachableHook = ignore,
     ) -> None:
         self._database = database
@@ -46,6 +48,7 @@ class Sweeper:
         self._clock = clock
         self._charge_abandoned = charge_abandoned
         self._pause_seconds = pause_seconds
+        self._retention = retention
         self._on_reachable = on_reachable
         self._task: asyncio.Task[None] | None = None
 
@@ -75,6 +78,8 @@ class Sweeper:
                 found = await self.sweep()
                 self._on_reachable(reachable=True)
                 await self._database.analyze()
+                if self._retention is not None:
+                    await self._retention.prune()
             except Refusal as refusal:
                 if refusal.reason is Reason.STORE_UNAVAILABLE:
                     self._on_reachable(reachable=False)

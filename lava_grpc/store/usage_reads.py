@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +10,15 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from lava_grpc.core.books import RecordFilter, Totals
 from lava_grpc.core.money import SCALE
+from lava_grpc.core.request_record import Flag, RequestStatus
 from lava_grpc.core.time import SECOND, Instant
+from lava_grpc.core.usage import Usage
 from lava_grpc.store import schema
-from lava_grpc.store.documents import has_labels
+from lava_grpc.store.label_reads import narrowed
 
 _DAY: Instant = 86_400 * SECOND
+# Whose output says nothing of what such calls use.
+_UNTYPICAL = frozenset((Flag.ESTIMATED.value, Flag.CLAMPED.value))
 _requests = schema.requests.c
 
 
@@ -36,22 +41,36 @@ def by_day(
             *_exact_sum(_requests.cost),
             *_exact_sum(_requests.charge),
         )
-        .where(
-            _requests.merchant_id == merchant_id,
-            _requests.created_at >= start,
-            _requests.created_at < before,
-        )
         # By its place: the parameters of two spellings would make two expressions of it.
         .group_by("number")
         .order_by("number")
     )
-    if wanted.customer_id is not None:
-        query = query.where(_requests.customer_id == wanted.customer_id)
-    if wanted.meter_id is not None:
-        query = query.where(_requests.meter_id == wanted.meter_id)
-    if wanted.metadata:
-        query = query.where(has_labels(connection, _requests.metadata, wanted.metadata))
+    query, by = narrowed(connection, merchant_id, wanted, query)
+    query = query.where(by.created_at >= start, by.created_at < before)
     return [_totals_of(tuple(row)) for row in connection.execute(query)]
+
+
+def newest(
+    connection: Connection, merchant_id: str, customer_id: str | None, limit: int
+) -> Sequence[tuple[str, str | None, Usage]]:
+    """Provider, model and usage of the newest records, newest first, as far as they are typical.
+
+    One customer's, or all of the merchant's; `limit` of them are looked at.
+    """
+    query = (
+        select(_requests.provider, _requests.model, _requests.usage, _requests.flags)
+        .where(_requests.merchant_id == merchant_id)
+        .where(_requests.status == RequestStatus.COMPLETED.value)
+        .order_by(_requests.created_at.desc(), _requests.request_id.desc())
+        .limit(limit)
+    )
+    if customer_id is not None:
+        query = query.where(_requests.customer_id == customer_id)
+    return [
+        (provider, model, Usage.from_dict(json.loads(usage)))
+        for provider, model, usage, flags in connection.execute(query)
+        if _UNTYPICAL.isdisjoint(flags.split())
+    ]
 
 
 def _exact_sum(column: ColumnElement[int]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:

@@ -37,6 +37,7 @@ _TABLES = {
     "r": "requests",
     "e": "entries",
     "s": "subscriptions",
+    "k": "retention",
 }
 _LEGS_FROM = {
     "sqlite": "json_each(h.legs) AS leg",
@@ -251,7 +252,9 @@ _REQUEST_CHECKS = (
             SELECT merchant_id, hold_id, role, SUM(amount) AS amount
             FROM legs GROUP BY merchant_id, hold_id, role
         ) AS l ON l.merchant_id = p.merchant_id AND l.hold_id = p.hold_id AND l.role = p.kind
+        LEFT JOIN k ON k.merchant_id = r.merchant_id
         WHERE p.amount > COALESCE(l.amount, 0)
+            AND NOT (l.amount IS NULL AND r.created_at < COALESCE(k.holds_before, 0))
             AND r.flags NOT LIKE '%overrun%' AND r.flags NOT LIKE '%late%'""",
     ),
     Check(
@@ -260,7 +263,9 @@ _REQUEST_CHECKS = (
         "it names hold {0}, its request's hold is {1}",
         """SELECT r.merchant_id, r.request_id, r.hold_id, h.hold_id
         FROM r LEFT JOIN h ON h.merchant_id = r.merchant_id AND h.request_id = r.request_id
-        WHERE COALESCE(r.hold_id, '') <> COALESCE(h.hold_id, '')""",
+        LEFT JOIN k ON k.merchant_id = r.merchant_id
+        WHERE COALESCE(r.hold_id, '') <> COALESCE(h.hold_id, '')
+            AND NOT (h.hold_id IS NULL AND r.created_at < COALESCE(k.holds_before, 0))""",
     ),
     # What a meter charged to the merchant itself is booked as cost. A call at nobody's cost
     # (the merchant's own provider key) has a cost and no entries of it.
@@ -367,18 +372,18 @@ _BUDGET_CHECKS = (
                 AND r.flags LIKE '%overdrawn%'
         )""",
     ),
-    # Every call that was let in has a hold, and holds are never deleted.
+    # Every call that was let in has a hold; how many were removed for their age is counted.
     Check(
         "once",
         "spend key",
         "{0} calls were counted against it, it has {1} holds",
         """SELECT b.merchant_id, b.account_id,
-            CAST(b.requests AS TEXT), CAST(COALESCE(s.calls, 0) AS TEXT)
+            CAST(b.requests AS TEXT), CAST(COALESCE(s.calls, 0) + b.holds_pruned AS TEXT)
         FROM b LEFT JOIN (
             SELECT merchant_id, budget_account_id, COUNT(*) AS calls
             FROM h WHERE budget_account_id IS NOT NULL GROUP BY merchant_id, budget_account_id
         ) AS s ON s.merchant_id = b.merchant_id AND s.budget_account_id = b.account_id
-        WHERE b.requests <> COALESCE(s.calls, 0)""",
+        WHERE b.requests <> COALESCE(s.calls, 0) + b.holds_pruned""",
     ),
 )
 

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -46,7 +46,13 @@ class PostgresServer:
     first start and kept over restarts, so a URL stays good.
     """
 
-    def __init__(self, *, fsync: bool = True, connections_max: int = 200) -> None:
+    def __init__(
+        self,
+        *,
+        fsync: bool = True,
+        connections_max: int = 200,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._settings = {
             "fsync": "on" if fsync else "off",
             "synchronous_commit": "on" if fsync else "off",
@@ -56,6 +62,7 @@ class PostgresServer:
             "shared_buffers": "32MB",
             # TCP alone: a socket's path has a length limit that folders exceed.
             "unix_socket_directories": "",
+            **(settings or {}),
         }
         self._folder = Path(tempfile.mkdtemp(prefix="lava-pg-"))
         self._password = secrets.token_hex(16)
@@ -143,8 +150,8 @@ class PostgresServer:
         setup(self.url(TEMPLATE))
         # Only a database without connections can be copied.
         name = sql.Identifier(TEMPLATE)
-        self._execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
-        self._execute(
+        self.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+        self.execute(
             sql.SQL(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}"
             ).format(sql.Literal(TEMPLATE))
@@ -160,24 +167,61 @@ class PostgresServer:
 
     def drop_database(self, name: str) -> None:
         """Drop a database, cutting whoever is still connected."""
-        self._execute(
+        self.execute(
             sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
         )
+
+    def replicate(self) -> PostgresServer:
+        """A streaming replica of this server, started: it follows, and cannot be written to."""
+        replica = PostgresServer()
+        replica._settings = dict(self._settings)
+        replica._password = self._password
+        if replica._owner:
+            os.chown(replica._folder, replica._owner.pw_uid, replica._owner.pw_gid)
+        source = f"host=127.0.0.1 port={self._port} user={USER} password={self._password}"
+        command = [
+            str(replica._program("pg_basebackup")),
+            f"--dbname={source}",
+            f"--pgdata={replica._data}",
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+        ]
+        if replica._popen(command).wait(START_SECONDS_MAX):
+            raise PostgresError(f"pg_basebackup failed:\n{replica._log_end()}")
+        replica.start()
+        return replica
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs, such as pg_dump; PostgresError if it fails."""
+        if self._popen([str(self._program(program)), *arguments]).wait(START_SECONDS_MAX):
+            raise PostgresError(f"{program} failed:\n{self._log_end()}")
+
+    @property
+    def folder(self) -> Path:
+        """A folder that the server's programs may write to."""
+        return self._folder
+
+    def give(self, folder: Path) -> None:
+        """Let the server's own user have a folder."""
+        if self._owner:
+            os.chown(folder, self._owner.pw_uid, self._owner.pw_gid)
+
+    def execute(self, statement: sql.Composed | sql.SQL) -> None:
+        """Run a statement as the server's administrator, outside a transaction."""
+        with self._connect() as connection:
+            connection.execute(statement)
 
     @property
     def _data(self) -> Path:
         return self._folder / "data"
 
     def _create(self, name: str, *, template: str) -> None:
-        self._execute(
+        self.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
                 sql.Identifier(name), sql.Identifier(template)
             )
         )
-
-    def _execute(self, statement: sql.Composed) -> None:
-        with self._connect() as connection:
-            connection.execute(statement)
 
     def _connect(self) -> psycopg.Connection:
         return psycopg.connect(

@@ -21,6 +21,10 @@ def upgrade(url: str) -> None:
     engine = create_engine(url, poolclass=NullPool, connect_args=_connect_args(url))
     try:
         with engine.begin() as connection:
+            # A replica, where nothing can be written, is at the newest revision already.
+            if not pending(connection):
+                return
+        with engine.begin() as connection:
             _lock(connection)
             config = _config()
             config.attributes["connection"] = connection

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from lava_grpc.core.commands import Held, HoldPart, PlaceHold
 from lava_grpc.core.errors import Refusal, invalid
 from lava_grpc.core.hold import CallFacts, HoldKind, Role
+from lava_grpc.core.hold_policy import HoldPolicy
 from lava_grpc.core.ids import IdSource
 from lava_grpc.core.ledger import Outcome
 from lava_grpc.core.money import parse_amount
@@ -16,10 +17,12 @@ from lava_grpc.core.time import Clock
 from lava_grpc.core.usage import Usage
 from lava_grpc.gateway.checks import fingerprint
 from lava_grpc.gateway.directory import Directory, or_refused
-from lava_grpc.gateway.estimates import Estimator
+from lava_grpc.gateway.estimates import Estimated, Estimator
+from lava_grpc.gateway.expectations import Expectations
 from lava_grpc.gateway.ports import BatchLedger
 from lava_grpc.gateway.principal import Principal
 from lava_grpc.gateway.recent import RecentHolds
+from lava_grpc.providers.expectation import expected
 
 TTL_SECONDS_DEFAULT = 120
 TTL_SECONDS_MAX = 86_400
@@ -38,6 +41,7 @@ class ProviderCallSpec:
     model: str | None
     body: bytes
     path: str | None
+    hold_policy: HoldPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,10 @@ class Authorizer:
         *,
         clock: Clock,
         ids: IdSource,
+        expectations: Expectations | None = None,
     ) -> None:
         self._ledger = ledger
+        self._expectations = expectations
         self._directory = directory
         self._estimator = estimator
         self._recent = recent
@@ -84,7 +90,10 @@ class Authorizer:
         customer, named = _names(principal, call)
         customer_id = await self._directory.customer_id(merchant_id, customer) if customer else None
         meter = await self._directory.meter(merchant_id, named) if named else None
-        command = self._command(principal, call, customer_id, meter)
+        estimated = None
+        if self._expects(principal, call):
+            estimated = await self._expected(merchant_id, call, customer_id)
+        command = self._command(principal, call, customer_id, meter, estimated)
         return self._placed(command, await self._ledger.submit(command, deadline=deadline))
 
     async def many(
@@ -103,12 +112,17 @@ class Authorizer:
         commands: list[PlaceHold] = []
         for call, (customer, meter) in zip(calls, named, strict=True):
             try:
+                customer_id = or_refused(customers[customer]) if customer else None
+                estimated = None
+                if self._expects(principal, call):
+                    estimated = await self._expected(merchant_id, call, customer_id)
                 commands.append(
                     self._command(
                         principal,
                         call,
-                        or_refused(customers[customer]) if customer else None,
+                        customer_id,
                         or_refused(meters[meter]) if meter else None,
+                        estimated,
                     )
                 )
                 results.append(None)
@@ -124,9 +138,10 @@ class Authorizer:
         call: AuthorizeCall,
         customer_id: str | None,
         meter: Meter | None,
+        estimated: Estimated | None,
     ) -> PlaceHold:
         merchant_id = principal.merchant_id
-        part, facts = self._sized(call, customer_id, meter, merchant_id)
+        part, facts = self._sized(call, customer_id, meter, merchant_id, estimated)
         # One for both: they name the two sides of the same thing.
         ulid = f"{principal.prefix}{self._ids.ulid(self._clock.now())}"
         return PlaceHold(
@@ -153,8 +168,41 @@ class Authorizer:
     def _placed_or_not(self, command: PlaceHold, outcome: Outcome) -> Held | Refusal:
         return outcome if isinstance(outcome, Refusal) else self._placed(command, outcome)
 
+    def _expects(self, principal: Principal, call: AuthorizeCall) -> bool:
+        """Whether what is held is what is to be expected of a provider call."""
+        return (
+            self._expectations is not None
+            and call.provider_call is not None
+            and self._expectations.count_for(principal, call.provider_call.hold_policy)
+        )
+
+    async def _expected(
+        self, merchant_id: str, call: AuthorizeCall, customer_id: str | None
+    ) -> Estimated | None:
+        """The provider call as it was read, and what calls before it let expect of it."""
+        spec = call.provider_call
+        if spec is None or self._expectations is None:
+            return None
+        estimated = self._estimated(spec)
+        read = estimated.call
+        past = await self._expectations.past(
+            merchant_id, customer_id, provider=read.provider, model=read.model
+        )
+        likely = expected(estimated.estimate, read, len(spec.body), past)
+        return replace(estimated, estimate=likely)
+
+    def _estimated(self, spec: ProviderCallSpec) -> Estimated:
+        return self._estimator.of_spec(
+            provider=spec.provider, model=spec.model, body=spec.body, path=spec.path
+        )
+
     def _sized(
-        self, call: AuthorizeCall, customer_id: str | None, meter: Meter | None, merchant_id: str
+        self,
+        call: AuthorizeCall,
+        customer_id: str | None,
+        meter: Meter | None,
+        merchant_id: str,
+        estimated: Estimated | None,
     ) -> tuple[HoldPart, CallFacts]:
         """What to hold, and on which account; and what is known of the call."""
         account_id = customer_id or merchant_id
@@ -178,9 +226,8 @@ class Authorizer:
             raise invalid("estimate", "is required: one of amount, usage, provider_call")
         if meter is None and customer_id is not None:
             raise invalid("meter_slug", "is required with a customer, to price the call")
-        estimated = self._estimator.of_spec(
-            provider=spec.provider, model=spec.model, body=spec.body, path=spec.path
-        )
+        if estimated is None:
+            estimated = self._estimated(spec)
         estimate = estimated.estimate
         part = HoldPart(
             account_id,
@@ -215,6 +262,8 @@ def check_ttl(ttl_seconds: int | None) -> int:
 
 def _fingerprint(call: AuthorizeCall, customer_id: str | None, meter_id: str | None) -> str:
     spec = call.provider_call
+    # Last, and only where it is given: what was fingerprinted before it was known stays equal.
+    policy = () if spec is None or spec.hold_policy is None else (spec.hold_policy,)
     return fingerprint(
         "authorize",
         customer_id,
@@ -225,4 +274,5 @@ def _fingerprint(call: AuthorizeCall, customer_id: str | None, meter_id: str | N
         call.ttl_seconds,
         call.allow_partial,
         call.metadata,
+        *policy,
     )

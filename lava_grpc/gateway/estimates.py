@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from urllib.parse import quote, urlsplit
 
 from lava_grpc.core.errors import invalid
 from lava_grpc.core.time import Clock
 from lava_grpc.providers.base import Call
+from lava_grpc.providers.endpoints import url_at
 from lava_grpc.providers.estimate import Estimate, estimate
+from lava_grpc.providers.job_bounds import job_bound
+from lava_grpc.providers.job_routes import JOB_FLAVORS
 from lava_grpc.providers.prices import PriceBook
-from lava_grpc.providers.provider import Family, Provider
+from lava_grpc.providers.provider import Provider
 from lava_grpc.providers.registry import Registry, read_call
-
-# The chat endpoint of each family, where a caller names none.
-_CHAT_PATHS = {
-    Family.ANTHROPIC: "/v1/messages",
-    Family.COHERE: "/v2/chat",
-}
-_MODEL_PATHS = {
-    Family.GEMINI: "/v1beta/models/{model}:generateContent",
-    Family.BEDROCK: "/model/{model}/converse",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +34,8 @@ class Estimator:
 
     def of_call(self, provider: Provider, call: Call, body: bytes) -> Estimate:
         """What a call that was read may come to."""
+        if call.flavor in JOB_FLAVORS:
+            return job_bound(provider, call, self._prices, self._clock.now())
         return estimate(provider, call, body, self._prices, self._clock.now())
 
     def of_spec(
@@ -55,22 +49,14 @@ class Estimator:
         known = self._registry.by_id(provider)
         if known is None:
             raise invalid("provider_call.provider", f"is not a known provider: '{provider[:80]}'")
-        url = _url(known, model, path)
+        url = url_at(
+            known,
+            path,
+            model=model,
+            path_field="provider_call.path",
+            model_field="provider_call.model",
+        )
         call = read_call(known, "POST", url, {"content-type": "application/json"}, body)
         if model:
             call = replace(call, model=model)
         return Estimated(call, self.of_call(known, call, body))
-
-
-def _url(provider: Provider, model: str | None, path: str | None) -> str:
-    base = urlsplit(provider.base_url)
-    if path is None:
-        path = _CHAT_PATHS.get(provider.family)
-        if path is None and provider.family in _MODEL_PATHS:
-            if not model:
-                raise invalid("provider_call.model", "is required for this provider")
-            path = _MODEL_PATHS[provider.family].format(model=quote(model, safe=""))
-        path = path or base.path.rstrip("/") + "/chat/completions"
-    if not path.startswith("/") or any(c.isspace() or c in "?#\\" for c in path):
-        raise invalid("provider_call.path", "must be a path such as '/v1/chat/completions'")
-    return f"https://{base.netloc}{path}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from lava_grpc.core.hold_policy import HoldPolicy
 from lava_grpc.core.spend_key import SpendKey
 
 
@@ -22,3 +23,6 @@ class Principal:
     provider_key: str | None = field(default=None, repr=False)
     disable_billing: bool = False
     spend_key: SpendKey | None = None
+    # The forward token's, else the merchant's own; None leaves it to the service.
+    hold_policy: HoldPolicy | None = None
+    clamp_output: bool = False

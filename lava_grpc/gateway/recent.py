@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from lava_grpc.core.errors import not_found
@@ -50,6 +51,30 @@ class RecentHolds:
         if hold is None:
             raise not_found("reservation", hold_id, field="reservation_id")
         return _facts(hold)
+
+    async def many(self, merchant_id: str, hold_ids: Collection[str]) -> dict[str, HoldFacts]:
+        """The facts of those of these holds that there are, by their ids; one read at most."""
+        found: dict[str, HoldFacts] = {}
+        missing: list[str] = []
+        for hold_id in hold_ids:
+            kept = self._kept.get((merchant_id, hold_id))
+            if kept is None:
+                missing.append(hold_id)
+            else:
+                found[hold_id] = kept
+        if missing:
+            read = await self._books.holds(merchant_id, missing)
+            found |= {hold_id: _facts(hold) for hold_id, hold in read.items()}
+        return found
+
+    async def of_requests(
+        self, merchant_id: str, request_ids: Collection[str]
+    ) -> dict[str, HoldFacts]:
+        """The facts of the holds of those of these requests that have one; one read."""
+        if not request_ids:
+            return {}
+        read = await self._books.holds_of_requests(merchant_id, list(request_ids))
+        return {request_id: _facts(hold) for request_id, hold in read.items()}
 
     async def of_request(self, merchant_id: str, request_id: str) -> HoldFacts | None:
         """The facts of the hold that was placed for a request, None where there is none."""

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lava_grpc.core.commands import Settle, Settled, SettlePart
-from lava_grpc.core.errors import Refusal, invalid
-from lava_grpc.core.hold import CallFacts, Role
+from lava_grpc.core.errors import Refusal, invalid, not_found
+from lava_grpc.core.hold import CallFacts, Hold, Role
 from lava_grpc.core.ledger import Outcome
 from lava_grpc.core.money import Amount, parse_amount
 from lava_grpc.core.pricing import Meter
 from lava_grpc.core.request_record import Flag
 from lava_grpc.core.time import Clock
-from lava_grpc.core.usage import Usage
+from lava_grpc.core.usage import NOTHING, Usage
 from lava_grpc.gateway.checks import fingerprint
 from lava_grpc.gateway.directory import Directory, or_refused
+from lava_grpc.gateway.expectations import Expectations
 from lava_grpc.gateway.ports import BatchLedger
 from lava_grpc.gateway.principal import Principal
 from lava_grpc.gateway.recent import HoldFacts, RecentHolds
+from lava_grpc.providers.answer import RawAnswer, call_answered, read_answer, require_usage
+from lava_grpc.providers.base import Call, UsageReading
 from lava_grpc.providers.prices import PriceBook
+from lava_grpc.providers.provider import Provider
 from lava_grpc.providers.registry import Registry
 
 REPORTS_MAX = 1000
 """The most reports in one batch."""
+
+LARGE_ANSWER_BYTES = 128 * 1024
+"""Answers of this size together are read in a thread, so that the event loop stays free."""
 
 Labels = tuple[tuple[str, str], ...]
 _PLAIN = CallFacts()
@@ -32,7 +39,10 @@ _PLAIN = CallFacts()
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an operation used. `cost` and `amount` are decimal strings."""
+    """What an operation used. `cost` and `amount` are decimal strings.
+
+    With a `response` usage is read from that; `usage` then stands in where it states none.
+    """
 
     usage: Usage
     request_id: str | None = None
@@ -45,6 +55,16 @@ class Report:
     cost: str | None = None
     endpoint: str | None = None
     amount: str | None = None
+    response: RawAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a report's response was read as."""
+
+    provider: Provider
+    call: Call
+    reading: UsageReading
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +87,7 @@ class Reporter:
         registry: Registry,
         prices: PriceBook,
         clock: Clock,
+        expectations: Expectations | None = None,
     ) -> None:
         self._ledger = ledger
         self._directory = directory
@@ -74,6 +95,7 @@ class Reporter:
         self._registry = registry
         self._prices = prices
         self._clock = clock
+        self._expectations = expectations
 
     async def __call__(
         self, principal: Principal, report: Report, *, deadline: float | None = None
@@ -85,10 +107,15 @@ class Reporter:
         named = _meter_named(principal, report, hold)
         customer_id = await self._directory.customer_id(merchant_id, customer) if customer else None
         meter = await self._directory.meter(merchant_id, named) if named else None
-        command = self._command(merchant_id, report, hold, customer_id, meter)
+        answer = None
+        if report.response is not None:
+            (answer,) = map(or_refused, await self._answers([(report, hold)]))
+        command = self._command(merchant_id, report, hold, customer_id, meter, answer)
         settled = await self._ledger.submit(command, deadline=deadline)
         if not isinstance(settled, Settled):
             raise TypeError(settled)
+        if not settled.replayed:
+            self._learn(command, hold)
         return settled
 
     async def many(
@@ -108,10 +135,11 @@ class Reporter:
         ]
         customers = await self._directory.customer_ids(merchant_id, [c for c, _ in names if c])
         meters = await self._directory.meters(merchant_id, [m for _, m in names if m])
+        answers = await self._answers(asked)
         results: list[Refusal | None] = []
         commands: list[Settle] = []
         named = iter(names)
-        for report, hold in asked:
+        for (report, hold), answer in zip(asked, answers, strict=True):
             if isinstance(hold, Refusal):
                 results.append(hold)
                 continue
@@ -124,12 +152,18 @@ class Reporter:
                         hold,
                         or_refused(customers[customer]) if customer else None,
                         or_refused(meters[meter]) if meter else None,
+                        or_refused(answer),
                     )
                 )
                 results.append(None)
             except Refusal as refusal:
                 results.append(refusal)
-        settled = map(_settled, await self._ledger.submit_many(commands, deadline=deadline))
+        outcomes = await self._ledger.submit_many(commands, deadline=deadline)
+        if self._expectations is not None and self._expectations.wanted:
+            for command, outcome in zip(commands, outcomes, strict=True):
+                if isinstance(outcome, Settled) and not outcome.replayed:
+                    self._learn(command, outcome.hold)
+        settled = map(_settled, outcomes)
         return [next(settled) if result is None else result for result in results]
 
     def _command(
@@ -139,12 +173,18 @@ class Reporter:
         hold: HoldFacts | None,
         customer_id: str | None,
         meter: Meter | None,
+        answer: _Answer | None,
     ) -> Settle:
         request_id = report.request_id or (hold.request_id if hold else None)
         if not request_id:
             raise invalid("request_id", "is required")
         facts = _facts(report, hold, customer_id, meter)
-        costs = self._costs(report, facts)
+        response_id = None
+        if answer is not None:
+            report = replace(report, usage=answer.reading.usage)
+            facts = _as_answered(facts, answer)
+            response_id = answer.reading.response_id
+        costs = self._costs(report, facts, answer)
         part = _part(report, facts, meter, merchant_id)
         return Settle(
             merchant_id=merchant_id,
@@ -156,6 +196,7 @@ class Reporter:
             cost=costs.total,
             input_cost=costs.input,
             output_cost=costs.output,
+            response_id=response_id,
             hold_id=hold.hold_id if hold else None,
             flags=() if costs.priced else (Flag.UNPRICED,),
         )
@@ -163,14 +204,7 @@ class Reporter:
     async def _holds(
         self, merchant_id: str, reports: Sequence[Report]
     ) -> list[HoldFacts | Refusal | None]:
-        """The hold of each, or why it cannot be told; only those not at hand are read."""
-
-        async def one(report: Report) -> HoldFacts | Refusal | None:
-            try:
-                return await self._hold(merchant_id, report)
-            except Refusal as refusal:
-                return refusal
-
+        """The hold of each, or why it cannot be told; only those not at hand are read, together."""
         found: list[HoldFacts | Refusal | None] = [
             self._recent.at_hand(merchant_id, report.reservation_id)
             if report.reservation_id
@@ -178,14 +212,78 @@ class Reporter:
             for report in reports
         ]
         missing = [
-            index
+            (index, report)
             for index, report in enumerate(reports)
             if found[index] is None and _may_have_hold(report)
         ]
-        answers = await asyncio.gather(*[one(reports[index]) for index in missing])
-        for index, answer in zip(missing, answers, strict=True):
-            found[index] = answer
+        if not missing:
+            return found
+        named = {report.reservation_id for _, report in missing if report.reservation_id}
+        asked = {r.request_id for _, r in missing if r.request_id and not r.reservation_id}
+        by_id = await self._recent.many(merchant_id, named)
+        by_request = await self._recent.of_requests(merchant_id, asked)
+        for index, report in missing:
+            if report.reservation_id:
+                found[index] = by_id.get(report.reservation_id) or not_found(
+                    "reservation", report.reservation_id, field="reservation_id"
+                )
+            else:
+                found[index] = by_request.get(report.request_id or "")
         return found
+
+    async def _answers(
+        self, asked: Sequence[tuple[Report, HoldFacts | Refusal | None]]
+    ) -> list[_Answer | Refusal | None]:
+        """What each response was read as, or why it cannot be; None where there is none."""
+        sizes = [len(report.response.data) for report, _ in asked if report.response is not None]
+        if not sizes:
+            return [None] * len(asked)
+        if sum(sizes) < LARGE_ANSWER_BYTES:
+            return [self._answer(report, hold) for report, hold in asked]
+        return await asyncio.to_thread(
+            lambda: [self._answer(report, hold) for report, hold in asked]
+        )
+
+    def _answer(self, report: Report, hold: HoldFacts | Refusal | None) -> _Answer | Refusal | None:
+        if report.response is None or isinstance(hold, Refusal):
+            return None
+        try:
+            return self._read(report, report.response, hold.facts if hold else _PLAIN)
+        except Refusal as refusal:
+            return refusal
+
+    def _read(self, report: Report, raw: RawAnswer, known: CallFacts) -> _Answer:
+        named = report.provider or (known.provider if known.provider != _PLAIN.provider else None)
+        if named is None:
+            raise invalid("provider", f"is required with {raw.name}, to read it")
+        provider = self._registry.by_id(named)
+        if provider is None:
+            raise invalid("provider", f"is not a known provider: '{named[:80]}'")
+        endpoint = report.endpoint
+        if endpoint is None and known.endpoint != _PLAIN.endpoint:
+            endpoint = known.endpoint
+        model = report.model or known.model
+        call = call_answered(provider, raw, endpoint=endpoint, model=model)
+        reading = read_answer(provider, call, raw)
+        if not (reading.stated and reading.complete) and report.usage != NOTHING:
+            reading = replace(reading, usage=report.usage)
+        else:
+            require_usage(raw, reading)
+        return _Answer(provider, call, reading)
+
+    def _learn(self, command: Settle, hold: HoldFacts | Hold | None) -> None:
+        """Note what a provider call used, where anybody goes by it."""
+        if self._expectations is None or not self._expectations.wanted:
+            return
+        facts = command.facts
+        self._expectations.learn_reported(
+            command.merchant_id,
+            facts.customer_id,
+            provider=facts.provider,
+            # As it was asked for, if that is known: the answer may name it otherwise.
+            model=(hold.facts.model if hold else None) or facts.model,
+            usage=command.usage,
+        )
 
     async def _hold(self, merchant_id: str, report: Report) -> HoldFacts | None:
         """The hold that the report names, or whose customer it needs to be told."""
@@ -195,11 +293,16 @@ class Reporter:
             return await self._recent.of_request(merchant_id, report.request_id)
         return None
 
-    def _costs(self, report: Report, facts: CallFacts) -> _Costs:
+    def _costs(self, report: Report, facts: CallFacts, answer: _Answer | None) -> _Costs:
         if report.cost is not None:
             return _Costs(parse_amount(report.cost, "cost"))
         if report.amount is not None and facts.customer_id is None and facts.meter_id is None:
             return _Costs(parse_amount(report.amount, "amount"))
+        if answer is not None:
+            made = self._prices.cost_of_parts(
+                answer.provider, answer.call, answer.reading, self._clock.now()
+            )
+            return _Costs(made.total, made.input, made.output, made.priced)
         provider = self._registry.by_id(facts.provider)
         if facts.model is None or provider is None:
             return _Costs()
@@ -240,6 +343,19 @@ def _facts(
         model=report.model or known.model,
         endpoint=report.endpoint or known.endpoint,
         metadata=report.metadata,
+    )
+
+
+def _as_answered(facts: CallFacts, answer: _Answer) -> CallFacts:
+    """The facts with the model that the answer names, and the endpoint that it is of."""
+    endpoint = facts.endpoint
+    if endpoint == _PLAIN.endpoint:
+        endpoint = f"{answer.call.method} {answer.call.url}"
+    return replace(
+        facts,
+        provider=answer.provider.id,
+        model=answer.reading.model or facts.model,
+        endpoint=endpoint,
     )
 
 

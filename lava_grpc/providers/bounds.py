@@ -39,6 +39,12 @@ AUDIO_BYTES_PER_SECOND_MIN = 500
 AUDIO_SECONDS_MAX = 4 * 3600
 """The length of sound that is given by its address."""
 
+AUDIO_TOKENS_PER_SECOND_MAX = 50
+"""The most tokens of a second of sound (Google counts 32, Mistral and OpenAI fewer)."""
+
+PICTURES_DEFAULT = 4
+"""How many pictures Google's Imagen makes where nobody says."""
+
 TRANSCRIPT_TOKENS_MAX = 16_384
 
 PAGES_MAX = 1_000

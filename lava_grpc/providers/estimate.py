@@ -11,7 +11,8 @@ its hold was made, or a price that rises in between is beyond the bound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from lava_grpc.core.money import AMOUNT_MAX, Amount, divide_up
 from lava_grpc.core.time import Instant
 from lava_grpc.core.usage import COUNT_MAX, NOTHING, Usage
-from lava_grpc.providers import bounds
+from lava_grpc.providers import bounds, counts
 from lava_grpc.providers.base import Call, UsageReading
 from lava_grpc.providers.limits import CONTEXT_TOKENS_DEFAULT, OUTPUT_TOKENS_DEFAULT
 from lava_grpc.providers.prices import PriceBook
@@ -35,6 +36,10 @@ _REQUEST_FACTS = ("service_tier", "speed", "inference_geo")
 _BATCHED = frozenset(("embeddings", "embed", "predict", "ollama_embed", "rerank", "moderations"))
 _BATCHED_PATHS = frozenset(("embed", "rerank", "classify"))
 _SOUND_IN = frozenset(("transcription", "duration"))
+# A form that names its sound by an address or an id, in place of holding it.
+_SOUND_ELSEWHERE = re.compile(
+    rb'name="?(?:url|file_url|file_id|audio_url|source_url|cloud_storage_url)"?\r?\n'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +47,10 @@ class Estimate:
     """An upper bound on a call.
 
     `output_cost` is the part of `cost` that shrinks in proportion with fewer
-    output tokens than `usage.output_tokens`. `priced` is False where nobody
-    knows the model's price; `cost` is then zero. `input_guess` is not a bound:
-    it is how many input tokens such a body most likely has.
+    output tokens than `usage.output_tokens`; so are `input_cost` and
+    `search_cost` for input tokens and web searches. `priced` is False where
+    nobody knows the model's price; `cost` is then zero. `input_guess` is not a
+    bound: it is how many input tokens such a body most likely has.
     """
 
     usage: Usage
@@ -52,6 +58,8 @@ class Estimate:
     output_cost: Amount
     priced: bool
     input_guess: int = 0
+    input_cost: Amount = 0
+    search_cost: Amount = 0
 
 
 def estimate(
@@ -75,11 +83,48 @@ def estimate(
     if not found:
         return Estimate(usage, 0, 0, priced=False, input_guess=guess)
     factor = bounds.ROUTER_FACTOR if provider.id in _ROUTERS else 1
-    dearest_in = max(_input_price(rates, call, body, content, usage) for rates in found)
+    dearest = max([_input_prices(rates, call, body, content, usage) for rates in found], key=sum)
     dearest_out = max(_output_rate(rates, call, usage) for rates in found)
     output_cost = round_up(usage.output_tokens * dearest_out * factor)
-    cost = round_up(dearest_in * factor) + output_cost
-    return Estimate(usage, min(cost, AMOUNT_MAX), output_cost, priced=True, input_guess=guess)
+    cost = round_up(sum(dearest) * factor) + output_cost
+    tokens, searches, _ = dearest
+    return Estimate(
+        usage,
+        min(cost, AMOUNT_MAX),
+        output_cost,
+        priced=True,
+        input_guess=guess,
+        input_cost=round_up(tokens * factor),
+        search_cost=round_up(searches * factor),
+    )
+
+
+def narrowed(
+    bound: Estimate, *, input_tokens: int, output_tokens: int, web_searches: int
+) -> Estimate:
+    """`bound` with no more than these tokens and searches, at the rates that it was made with."""
+    most = bound.usage
+    usage = replace(
+        most,
+        input_tokens=min(input_tokens, most.input_tokens),
+        output_tokens=min(output_tokens, most.output_tokens),
+        web_searches=min(web_searches, most.web_searches),
+    )
+    parts = (
+        (bound.input_cost, usage.input_tokens, most.input_tokens),
+        (bound.output_cost, usage.output_tokens, most.output_tokens),
+        (bound.search_cost, usage.web_searches, most.web_searches),
+    )
+    scaled = [divide_up(cost * some, whole) if whole else cost for cost, some, whole in parts]
+    saved = sum([cost - less for (cost, _, _), less in zip(parts, scaled, strict=True)])
+    return replace(
+        bound,
+        usage=usage,
+        cost=max(bound.cost - saved, 0),
+        input_cost=scaled[0],
+        output_cost=scaled[1],
+        search_cost=scaled[2],
+    )
 
 
 def settle_estimate(call: Call, reading: UsageReading, estimate: Estimate) -> Usage:
@@ -104,7 +149,17 @@ def settle_estimate(call: Call, reading: UsageReading, estimate: Estimate) -> Us
 
 def _input(call: Call, body: bytes, content: Content, window: int) -> Usage:
     if call.flavor in _SOUND_IN:
-        return Usage(input_tokens=len(body), input_micros=_micros(call, body))
+        return _sound(call, body)
+    if call.flavor == "batch":
+        # Each of its calls has a window of its own.
+        calls = _batch(call)
+        tokens = len(body) + len(calls) * bounds.PROMPT_TOKENS
+        tokens += content.images * bounds.IMAGE_TOKENS_MAX + content.tools * len(calls) * (
+            bounds.TOOL_PROMPT_TOKENS
+        )
+        return Usage(
+            input_tokens=min(len(calls) * window if content.unbounded else tokens, COUNT_MAX)
+        )
     tokens = len(body) + bounds.PROMPT_TOKENS + content.tools * bounds.TOOL_PROMPT_TOKENS
     tokens += content.images * _image_tokens(call.model)
     if content.tool_search:
@@ -140,10 +195,25 @@ def _paired(body: Mapping[str, Any] | None, tokens: int) -> int:
     return min(tokens, COUNT_MAX)
 
 
-def _micros(call: Call, body: bytes) -> int:
-    if call.body is not None:
-        return bounds.AUDIO_SECONDS_MAX * MILLION
-    return divide_up(len(body), bounds.AUDIO_BYTES_PER_SECOND_MIN) * MILLION
+def _sound(call: Call, body: bytes) -> Usage:
+    """Sound that the body holds is bounded by its bytes, what it points at by its length."""
+    if call.body is None and _SOUND_ELSEWHERE.search(body) is None:
+        seconds = divide_up(len(body), bounds.AUDIO_BYTES_PER_SECOND_MIN)
+        return Usage(input_tokens=len(body), input_micros=seconds * MILLION)
+    seconds = bounds.AUDIO_SECONDS_MAX
+    tokens = len(body) + seconds * bounds.AUDIO_TOKENS_PER_SECOND_MAX
+    return Usage(input_tokens=tokens, input_micros=seconds * MILLION)
+
+
+def _batch(call: Call) -> Sequence[object]:
+    """The calls that a batch lists; one where it names a file, which nobody can see into."""
+    listed = (call.body or {}).get("requests")
+    return listed if isinstance(listed, list) and listed else [None]
+
+
+def _batch_output(call: Call, longest: int) -> int:
+    limits = [counts.count(item, "params", "max_tokens") or longest for item in _batch(call)]
+    return min(sum(limits), COUNT_MAX)
 
 
 def _output(provider: Provider, call: Call, longest: int) -> int:
@@ -154,8 +224,10 @@ def _output(provider: Provider, call: Call, longest: int) -> int:
             return call.choices * bounds.PICTURE_TOKENS_MAX
         case "transcription":
             return bounds.TRANSCRIPT_TOKENS_MAX
-        case "ocr" | "duration" | "batch_results":
+        case "ocr" | "duration" | "batch_results" | "video":
             return 0
+        case "batch":
+            return _batch_output(call, longest)
         case _:
             pass
     if _batched(call):
@@ -168,12 +240,18 @@ def _output(provider: Provider, call: Call, longest: int) -> int:
 
 
 def _pieces(call: Call, body: bytes, content: Content, usage: Usage) -> Usage:
-    usage = replace(usage, input_characters=call.request_usage.input_characters)
+    known = call.request_usage
+    usage = replace(
+        usage, input_characters=known.input_characters, output_micros=known.output_micros
+    )
     if content.server_tools:
-        usage = replace(usage, web_searches=bounds.TOOL_CALLS_MAX)
+        calls = bounds.TOOL_CALLS_MAX
+        usage = replace(usage, web_searches=calls, file_searches=calls)
     match call.flavor:
-        case "images" | "predict":
+        case "images":
             return replace(usage, images=call.choices)
+        case "predict":
+            return replace(usage, images=_pictures(call))
         case "ocr":
             listed = (call.body or {}).get("pages")
             pages = len(listed) if isinstance(listed, list) and listed else bounds.PAGES_MAX
@@ -184,6 +262,14 @@ def _pieces(call: Call, body: bytes, content: Content, usage: Usage) -> Usage:
             return replace(usage, search_units=max(1, count))
         case _:
             return usage
+
+
+def _pictures(call: Call) -> int:
+    """How many pictures Imagen makes: of each of its instances."""
+    listed = (call.body or {}).get("instances")
+    instances = len(listed) if isinstance(listed, list) else 1
+    each = counts.count(call.body, "parameters", "sampleCount") or bounds.PICTURES_DEFAULT
+    return min(max(instances, 1) * each, COUNT_MAX)
 
 
 def _rates(provider: Provider, call: Call, prices: PriceBook, at: Instant) -> list[Rates]:
@@ -197,7 +283,10 @@ def _rates(provider: Provider, call: Call, prices: PriceBook, at: Instant) -> li
     return [priced.rates for priced in found if priced is not None]
 
 
-def _input_price(rates: Rates, call: Call, body: bytes, content: Content, usage: Usage) -> int:
+def _input_prices(
+    rates: Rates, call: Call, body: bytes, content: Content, usage: Usage
+) -> tuple[int, int, int]:
+    """What the input tokens come to, the searches, and all else that is no output."""
     parts = [rates.input, rates.cache_read]
     if call.flavor not in _ASKED_CACHE or b"cache" in body:
         parts.append(rates.cache_write)
@@ -207,20 +296,24 @@ def _input_price(rates: Rates, call: Call, body: bytes, content: Content, usage:
         parts += [rates.input_audio, rates.cache_audio_read]
     if content.images or content.unbounded or call.flavor == "images":
         parts += [rates.input_image, rates.cache_image_read]
+    if content.unbounded:
+        parts.append(rates.input_video)
     dearest = max(part.highest(usage.input_tokens) for part in parts)
-    search = max(rates.web_search.base, bounds.TOOL_CALL_PRICE.base if content.server_tools else 0)
+    # A call is one or the other: fifty of the dearer kind.
+    tool_call = bounds.TOOL_CALL_PRICE.base if content.server_tools else 0
+    search = max(rates.web_search.base, rates.file_search.base, tool_call)
     page = max(rates.page.base, rates.annotated_page.base if usage.annotated_pages else 0)
-    return (
-        usage.input_tokens * dearest
-        + rates.request.base
+    rest = (
+        rates.request.base
         + usage.input_characters * rates.input_character.base
         + max(usage.input_micros, rates.input_micros_min * bool(usage.input_micros))
         * rates.input_micro.base
-        + usage.web_searches * search
         + usage.search_units * rates.search_unit.base
         + usage.pages * page
         + usage.images * rates.image.base
+        + usage.output_micros * rates.output_micro.base
     )
+    return usage.input_tokens * dearest, usage.web_searches * search, rest
 
 
 def _output_rate(rates: Rates, call: Call, usage: Usage) -> int:

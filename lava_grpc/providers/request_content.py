@@ -79,6 +79,8 @@ _DECLARED = frozenset(
         "cache_control",
     )
 )
+# Bedrock takes a prompt from its own store for a model.
+_STORED_PROMPT = ":prompt/"
 _SEARCHING_MODELS = (
     "compound",
     "sonar",
@@ -113,8 +115,11 @@ def content_of(body: Mapping[str, Any] | None, model: str | None) -> Content:
         return content
     if any(body.get(key) for key in _STORED) or isinstance(body.get("prompt"), Mapping):
         content.unbounded = True
-    if any(body.get(key) for key in _SERVER_FIELDS):
+    # An empty object asks for the tool as it comes; an empty list asks for none.
+    if any(body.get(key) or isinstance(body.get(key), Mapping) for key in _SERVER_FIELDS):
         content.server_tools = True
+    if _STORED_PROMPT in (model or ""):
+        content.unbounded = True
     _tools(body, content)
     _walk(body, content)
     content.unbounded = content.unbounded or content.server_tools
@@ -176,6 +181,11 @@ def _media(value: Mapping[str, Any], content: Content) -> bool:
         content.audio = True
         content.unbounded = content.unbounded or not _inline(value)
         return True
+    sound = value.get("audio")
+    if isinstance(sound, Mapping) and "id" in sound:
+        # What the model said before, by its id: it is heard again.
+        content.audio = content.unbounded = True
+        return False
     images = value.get("images")
     if isinstance(images, list):
         content.images += len(images)

@@ -8,6 +8,7 @@ from lava_grpc import config
 from lava_grpc.core.ids import IdSource
 from lava_grpc.core.time import Clock
 from lava_grpc.gateway.cashier import Cashier
+from lava_grpc.gateway.charging import Charging
 from lava_grpc.gateway.collector import Collector
 from lava_grpc.gateway.payment_providers import ManualProvider, PaymentProvider, TestProvider
 from lava_grpc.gateway.payments import Payments
@@ -44,23 +45,33 @@ class BillingParts:
         """Put the parts together; nothing runs yet."""
         billing, payments = StoreBilling(database), StorePayments(database)
         self.plans = Plans(billing, resources, clock=clock, ids=ids)
-        self.subscriptions = Subscriptions(
-            billing, resources, books, ledger, self.plans, clock=clock, ids=ids
-        )
         cashier = Cashier(
             payments,
             billing,
+            books,
             ledger,
             _PROVIDERS[settings.payment_provider](),
             clock=clock,
             ids=ids,
             charge_seconds=settings.payment_seconds,
         )
+        charging = Charging(payments, cashier, clock=clock, ids=ids)
+        self.subscriptions = Subscriptions(
+            billing, resources, books, ledger, self.plans, charging, clock=clock, ids=ids
+        )
         self.payments = Payments(payments, billing, resources, books, cashier, clock=clock, ids=ids)
         self.top_ups = TopUps(billing, books, payments, cashier, clock=clock, ids=ids)
         self.collector = Collector(payments, cashier, clock)
         # What holds go through: where credit does not do, some may be bought.
         self.ledger = ToppingUp(ledger, self.top_ups)
+
+    def low(self, merchant_id: str, account_id: str) -> None:
+        """See `store.ledger_store.Watch`."""
+        self.top_ups.low(merchant_id, account_id)
+
+    def owed(self) -> None:
+        """See `store.ledger_store.Watch`."""
+        self.collector.wake()
 
     def start(self) -> None:
         """Begin to see payments through."""

@@ -95,6 +95,13 @@ class Grant:
         return (self.priority, expiry, self.created_at, self.grant_id)
 
 
+@dataclass(frozen=True, slots=True)
+class OwnLimit:
+    """A customer's own credit limit, None for unlimited, while its plan sets another one."""
+
+    amount: Amount | None
+
+
 @dataclass(slots=True)
 class Account:
     """What a call is charged to. `credit_limit` None means unlimited.
@@ -113,6 +120,18 @@ class Account:
     cycle_start: Instant | None = None  # the subscription's; None: calendar months
     cycle_end: Instant | None = None
     budget: Budget | None = None  # a spend key's
+    own_limit: OwnLimit | None = None  # None: `credit_limit` is the customer's own
+
+    def limit_to(self, plan_limit: Amount | None) -> None:
+        """Let a plan's overage limit count, or with None the customer's own limit again."""
+        own = OwnLimit(self.credit_limit) if self.own_limit is None else self.own_limit
+        self.own_limit = None if plan_limit is None else own
+        self.credit_limit = own.amount if plan_limit is None else plan_limit
+
+    def left(self, now: Instant) -> Amount:
+        """What its grants have free, less overage: negative past them."""
+        free = sum(g.remaining for g in self.grants if not g.overdue(now))
+        return free - self.overage()
 
     def overage(self) -> Amount:
         """How much more was used than granted."""

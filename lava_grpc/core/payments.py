@@ -15,6 +15,23 @@ class PaymentKind(StrEnum):
     AUTO_TOP_UP = "auto_top_up"
     BUNDLE = "bundle"
     FUND = "fund"
+    SUBSCRIPTION = "subscription"  # a plan's first cycle: it begins once it is paid
+    RENEWAL = "renewal"  # a further cycle, and the overage of the one before
+    OVERAGE = "overage"  # of a subscription's last cycle
+
+    @property
+    def of_plan(self) -> bool:
+        """Whether the ledger itself hands out what was paid for."""
+        return self in _OF_PLAN
+
+    @property
+    def insistent(self) -> bool:
+        """Whether it is money for what was used or is running: asked again if declined."""
+        return self in _INSISTENT
+
+
+_OF_PLAN = frozenset((PaymentKind.SUBSCRIPTION, PaymentKind.RENEWAL, PaymentKind.OVERAGE))
+_INSISTENT = frozenset((PaymentKind.RENEWAL, PaymentKind.OVERAGE))
 
 
 class PaymentState(StrEnum):
@@ -30,9 +47,10 @@ class PaymentState(StrEnum):
 class Payment:
     """`amount` for `credit_amount` on an account.
 
-    Stored before the provider is asked. Its id is the provider's idempotency key and
-    the request id of the grant, so that neither money nor credit moves twice. While it
-    is open somebody is at it until `due_at`, and then anybody may be.
+    Stored before the provider is asked. Its `charge_key` is the provider's idempotency
+    key, its id the request id of the grant, so that neither money nor credit moves twice.
+    While it is open somebody is at it until `due_at`, and then anybody may be. A payment
+    for a plan buys the plan's cycle, and as `credit_amount` the overage that it pays for.
     """
 
     merchant_id: str
@@ -50,6 +68,20 @@ class Payment:
     due_at: Instant | None
     created_at: Instant
     ended_at: Instant | None = None
+    plan_id: str | None = None
+    request_id: str | None = None
+    fingerprint: str | None = None
+    declines: int = 0
+
+    @property
+    def charge_key(self) -> str:
+        """What the provider takes money for once: another one after each refusal."""
+        return f"{self.payment_id}-{self.declines}" if self.declines else self.payment_id
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the provider was asked before and has not answered."""
+        return self.attempts > 1 and self.reason is None
 
 
 @dataclass(frozen=True, slots=True)

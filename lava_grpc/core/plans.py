@@ -10,6 +10,9 @@ from lava_grpc.core.cycles import Interval, boundary
 from lava_grpc.core.money import Amount
 from lava_grpc.core.time import Instant
 
+NOTHING_LEFT: Amount = 1
+"""The low mark of a subscription without a threshold: less than the smallest amount."""
+
 
 class Rollover(StrEnum):
     """What becomes of unused credit when a cycle ends."""
@@ -24,7 +27,8 @@ class Plan:
 
     `meter_ids` are the only ones that its cycle credit may be spent on, None for any.
     `overage_limit` is how far its subscribers may go past their credit; None leaves
-    that to the customer's own credit limit.
+    that to the customer's own credit limit. `auto_top_up_threshold` is what new
+    subscriptions begin with.
     """
 
     merchant_id: str
@@ -41,6 +45,7 @@ class Plan:
     is_default: bool
     created_at: Instant
     deleted_at: Instant | None = None
+    auto_top_up_threshold: Amount | None = None
 
     def above(self, other: Plan) -> bool:
         """Whether a change from `other` to this one is an upgrade: dearer, or more for as much."""
@@ -96,6 +101,10 @@ class Subscription:
 
     Cycles are numbered from 1 over the subscription's life; `anchor_cycle` is the one
     that begins at `anchor`, from which the others are counted.
+
+    With a `payment_provider` its price and its overage are charged there; `payment_id`
+    is the payment that was last asked for, and while that is `unpaid` the cycle has no
+    credit. `auto_top_up_threshold`: None means that credit must have run out.
     """
 
     merchant_id: str
@@ -113,10 +122,27 @@ class Subscription:
     cancelled_at: Instant | None = None
     pending: PendingKind | None = None
     pending_plan_id: str | None = None
+    auto_top_up_threshold: Amount | None = None
+    payment_provider: str | None = None
+    payment_method_id: str | None = None
+    payment_id: str | None = None
+    unpaid: bool = False
 
     def ends_after(self, interval: Interval) -> Instant:
         """Where its present cycle ends, in cycles of this length."""
         return boundary(self.anchor, interval, self.cycle - self.anchor_cycle + 1)
+
+    @property
+    def charged(self) -> bool:
+        """Whether a payment provider is asked for what it costs."""
+        return self.payment_provider is not None
+
+    @property
+    def low_mark(self) -> Amount | None:
+        """Auto top-up buys once less credit than this is left; None: never."""
+        if self.auto_top_up_bundle_id is None:
+            return None
+        return self.auto_top_up_threshold or NOTHING_LEFT
 
 
 @dataclass(frozen=True, slots=True)

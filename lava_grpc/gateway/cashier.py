@@ -7,14 +7,15 @@ import asyncio
 import structlog
 
 from lava_grpc.core.account import DEFAULT_PRIORITY, GrantSource
-from lava_grpc.core.commands import AddGrant
+from lava_grpc.core.commands import AddGrant, GiveUp, HandOut
+from lava_grpc.core.cycles import DAY
 from lava_grpc.core.errors import InvariantBroken, Reason, Refusal
 from lava_grpc.core.ids import IdSource
 from lava_grpc.core.payments import Payment, PaymentKind, PaymentState
 from lava_grpc.core.plans import Rollover
 from lava_grpc.core.time import SECOND, Clock, Instant
 from lava_grpc.gateway.payment_providers import PaymentProvider, ProviderAnswer, Taken
-from lava_grpc.gateway.ports import Billing, Ledger, PaymentStore
+from lava_grpc.gateway.ports import Billing, Books, Ledger, PaymentStore
 
 _log = structlog.get_logger(__name__)
 
@@ -28,6 +29,10 @@ RETRY_SECONDS, RETRY_SECONDS_MAX = 5, 3600
 """How soon a payment that was not answered is asked for again, and how seldom at the most."""
 
 
+INSIST_DAYS = (1, 2, 4, 7)
+"""How long each pause is before a renewal or overage that was declined is asked for again."""
+
+
 class Cashier:
     """Asks one provider for payments that are stored already.
 
@@ -39,6 +44,7 @@ class Cashier:
         self,
         payments: PaymentStore,
         billing: Billing,
+        books: Books,
         ledger: Ledger,
         provider: PaymentProvider,
         *,
@@ -48,6 +54,7 @@ class Cashier:
     ) -> None:
         self._payments = payments
         self._billing = billing
+        self._books = books
         self._ledger = ledger
         self._provider = provider
         self._clock = clock
@@ -70,11 +77,20 @@ class Cashier:
         """
         if payment.state is PaymentState.PAID:
             return await self._hand_out(payment)
+        if not payment.in_doubt and not await self._wanted(payment):
+            at = self._clock.now()
+            await self._payments.end(payment, PaymentState.DECLINED, "is no longer due", at)
+            return await self._found(payment)
         answer = await self._ask(payment)
         if answer.taken is Taken.PENDING:
             pause = min(RETRY_SECONDS * 2 ** min(payment.attempts, 12), RETRY_SECONDS_MAX)
             await self._payments.put_off(payment, self._clock.now() + pause * SECOND)
             return payment
+        declined = answer.taken is Taken.DECLINED
+        if declined and payment.kind.insistent and payment.declines < len(INSIST_DAYS):
+            until = self._clock.now() + INSIST_DAYS[payment.declines] * DAY
+            await self._payments.insist(payment, until, _reason(answer))
+            return await self._found(payment)
         return await self.close(payment, answer)
 
     async def close(self, payment: Payment, answer: ProviderAnswer) -> Payment:
@@ -84,17 +100,42 @@ class Cashier:
         """
         if answer.taken is Taken.SUCCEEDED:
             await self._payments.mark_paid(payment)
+        elif payment.kind is PaymentKind.RENEWAL:
+            # The subscription ends with it, in one transaction.
+            await self._ledger.submit(
+                GiveUp(payment.merchant_id, payment.account_id, payment.payment_id, _reason(answer))
+            )
         else:
             at = self._clock.now()
-            reason = answer.reason or "declined"
-            await self._payments.end(payment, PaymentState.DECLINED, reason, at)
+            await self._payments.end(payment, PaymentState.DECLINED, _reason(answer), at)
         now = await self._found(payment)
         return await self._hand_out(now) if now.state is PaymentState.PAID else now
+
+    async def _wanted(self, payment: Payment) -> bool:
+        """Whether a renewal is still waited for: the customer may have got another plan since.
+
+        Nor is a customer who is gone asked for anything.
+        """
+        if not payment.kind.insistent:
+            return True
+        account = await self._books.account(payment.merchant_id, payment.account_id)
+        if account is None or account.closed:
+            return False
+        if payment.kind is not PaymentKind.RENEWAL:
+            return True
+        enrolled = await self._billing.active_subscription(payment.merchant_id, payment.account_id)
+        if enrolled is None:
+            return False
+        waits = enrolled.subscription
+        return waits.unpaid and waits.payment_id == payment.payment_id
 
     async def _hand_out(self, payment: Payment) -> Payment:
         """Grant what was paid for."""
         reason = None
         try:
+            if payment.kind.of_plan:
+                await self._begin(payment)
+                return await self._found(payment)
             await self._grant(payment)
         except Refusal as refusal:
             if refusal.reason not in {Reason.NOT_FOUND, Reason.INVALID_FIELD}:
@@ -112,6 +153,10 @@ class Cashier:
         return found
 
     async def _ask(self, payment: Payment) -> ProviderAnswer:
+        if payment.provider != self._provider.name:
+            # Another provider may have taken the money already: it waits for that one.
+            _log.warning("payment of another provider", payment_id=payment.payment_id)
+            return ProviderAnswer(Taken.PENDING)
         try:
             async with asyncio.timeout(self._charge_seconds):
                 return await self._provider.charge(payment)
@@ -123,6 +168,22 @@ class Cashier:
                 error=type(error).__name__,
             )
             return ProviderAnswer(Taken.PENDING)
+
+    async def _begin(self, payment: Payment) -> None:
+        """Begin the cycle that was paid for; the ledger ends the payment with it."""
+        plan = None
+        if payment.plan_id is not None:
+            plan = await self._billing.plan(payment.merchant_id, payment.plan_id)
+        mode = "test_" if payment.payment_id.startswith("pay_test_") else ""
+        await self._ledger.submit(
+            HandOut(
+                payment.merchant_id,
+                payment.account_id,
+                payment.payment_id,
+                f"sub_{mode}{self._ids.ulid(self._clock.now())}",
+                None if plan is None else plan.plan,
+            )
+        )
 
     async def _grant(self, payment: Payment) -> None:
         bought = payment.kind is not PaymentKind.FUND
@@ -151,3 +212,7 @@ class Cashier:
         end = enrolled.subscription.cycle_end
         # What was paid for a cycle that is over by now counts for the one that began.
         return end if end > self._clock.now() else None
+
+
+def _reason(answer: ProviderAnswer) -> str:
+    return answer.reason or "declined"

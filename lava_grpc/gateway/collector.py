@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 
 import structlog
@@ -37,6 +38,7 @@ class Collector:
         self._cashier = cashier
         self._clock = clock
         self._poll_seconds = poll_seconds
+        self._waking = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -50,21 +52,19 @@ class Collector:
             task.cancel()
             await asyncio.wait([task])
 
+    def wake(self) -> None:
+        """Look at once: there is something new."""
+        self._waking.set()
+
     async def collect(self) -> int:
         """Advance what is due now, up to a bound; how many payments that were."""
         now = self._clock.now()
         due = await self._payments.due(now, PAYMENTS_MAX)
-        taken = [
-            payment
-            for payment in due
-            if await self._payments.take(payment, now, self._cashier.lease())
-        ]
-        fresh = [
-            await self._payments.find(payment.merchant_id, payment.payment_id) for payment in taken
-        ]
+        lease = self._cashier.lease()
+        found = [await self._payments.take(payment, now, lease) for payment in due]
+        taken = [payment for payment in found if payment is not None]
         results = await asyncio.gather(
-            *[self._cashier.advance(payment) for payment in fresh if payment is not None],
-            return_exceptions=True,
+            *[self._cashier.advance(payment) for payment in taken], return_exceptions=True
         )
         for result in results:
             if isinstance(result, BaseException):
@@ -82,4 +82,7 @@ class Collector:
                 _log.exception("payments put off")
             full = found >= PAYMENTS_MAX
             pause = 0.0 if full else self._poll_seconds * random.uniform(0.5, 1.5)  # noqa: S311
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._waking.wait()
+            self._waking.clear()

@@ -34,11 +34,16 @@ class PaymentProvider(Protocol):
     name: str
 
     async def charge(self, payment: Payment) -> ProviderAnswer:
-        """Take the money of a payment, once for each payment id however often it is asked.
+        """Take the money of a payment, once for each `charge_key` however often it is asked.
 
         May raise, or never answer: what became of the payment is then not known, and it
-        is asked for again with the same id.
+        is asked for again with the same key. Declined is final for a key; a payment that
+        is insisted on comes again with another one.
         """
+        ...
+
+    async def knows(self, merchant_id: str, method_id: str) -> bool:
+        """Whether this names a way to pay."""
         ...
 
     async def methods(self, merchant_id: str) -> Sequence[PaymentMethod]:
@@ -56,6 +61,11 @@ class ManualProvider:
         del payment
         return ProviderAnswer(Taken.PENDING)
 
+    async def knows(self, merchant_id: str, method_id: str) -> bool:
+        """It does: whatever the operator will make of it."""
+        del merchant_id, method_id
+        return True
+
     async def methods(self, merchant_id: str) -> Sequence[PaymentMethod]:
         """None: nothing is charged here."""
         del merchant_id
@@ -69,7 +79,8 @@ class TestProvider:
     """For demos and tests: the amount's cents decide.
 
     `.02` is declined; `.03` is not answered at all the first time and succeeds when
-    it is asked for again; all else succeeds.
+    it is asked for again; `.04` is declined the first time and succeeds then; all else
+    succeeds.
     """
 
     name = "test"
@@ -82,7 +93,13 @@ class TestProvider:
                 return ProviderAnswer(Taken.DECLINED, "the card was declined")
             case 3 if payment.attempts <= 1:
                 await asyncio.Event().wait()
+            case 4 if payment.declines == 0:
+                return ProviderAnswer(Taken.DECLINED, "the card was declined")
         return ProviderAnswer(Taken.SUCCEEDED)
+
+    async def knows(self, merchant_id: str, method_id: str) -> bool:
+        """Its one card."""
+        return any(one.payment_method_id == method_id for one in await self.methods(merchant_id))
 
     async def methods(self, merchant_id: str) -> Sequence[PaymentMethod]:
         """One card."""

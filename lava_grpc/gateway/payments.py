@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lava_grpc.core.errors import invalid, not_found
+from lava_grpc.core.errors import InvariantBroken, Reason, Refusal, invalid, not_found
 from lava_grpc.core.ids import IdSource
 from lava_grpc.core.money import SCALE, Amount, parse_amount
 from lava_grpc.core.page import Page, Slice
 from lava_grpc.core.payments import Payment, PaymentKind, PaymentMethod, PaymentState
 from lava_grpc.core.time import Clock
 from lava_grpc.gateway.cashier import Cashier
-from lava_grpc.gateway.checks import check_id
+from lava_grpc.gateway.charging import check_method
+from lava_grpc.gateway.checks import check_id, fingerprint
 from lava_grpc.gateway.payment_providers import ManualProvider, ProviderAnswer, Taken
 from lava_grpc.gateway.ports import Billing, Books, PaymentStore, Resources
 from lava_grpc.gateway.principal import Principal
@@ -51,14 +52,25 @@ class Payments:
         self._clock = clock
         self._ids = ids
 
-    async def fund(self, principal: Principal, method_id: str, amount: str) -> Funded:
-        """Add to the merchant's own wallet; refuses INVALID_FIELD where the method is declined."""
+    async def fund(
+        self, principal: Principal, method_id: str, amount: str, *, request_id: str | None = None
+    ) -> Funded:
+        """Add to the merchant's own wallet, once for each request id.
+
+        Refuses INVALID_FIELD where the method is declined, NOT_FOUND where there is none.
+        """
         asked = parse_amount(amount, "amount")
         if not FUND_MIN <= asked <= FUND_MAX:
             raise invalid("amount", "must be from '10' to '10000'")
-        check_id(method_id, "payment_method_id")
+        await check_method(self._cashier.provider, principal, method_id)
         payment = await self._ask(
-            principal, PaymentKind.FUND, principal.merchant_id, asked, asked, method_id=method_id
+            principal,
+            PaymentKind.FUND,
+            principal.merchant_id,
+            asked,
+            asked,
+            method_id=method_id,
+            request_id=request_id,
         )
         if payment.state is PaymentState.DECLINED:
             raise invalid("payment_method_id", f"was declined: {payment.reason}")
@@ -67,9 +79,22 @@ class Payments:
         account = await self._books.account(principal.merchant_id, principal.merchant_id)
         return Funded(payment, account.balance if account else None)
 
-    async def buy(self, principal: Principal, customer: str, bundle_id: str) -> Payment:
-        """Buy a bundle for a customer who is on its plan."""
+    async def buy(
+        self,
+        principal: Principal,
+        customer: str,
+        bundle_id: str,
+        *,
+        request_id: str | None = None,
+    ) -> Payment:
+        """Buy a bundle for a customer who is on its plan, once for each request id."""
         account_id = await self._customer_id(principal, customer)
+        if request_id is not None:
+            # Before all else: the bundle may be gone, or cost something else by now.
+            asked = fingerprint("bundle", account_id, bundle_id)
+            earlier = await self._earlier(principal, request_id, asked)
+            if earlier is not None:
+                return earlier
         bundle = await self._billing.bundle(principal.merchant_id, bundle_id)
         if bundle is None:
             raise not_found("credit bundle", bundle_id, field="credit_bundle_id")
@@ -83,6 +108,7 @@ class Payments:
             bundle.cost,
             bundle.credit_amount,
             bundle_id=bundle_id,
+            request_id=request_id,
         )
 
     async def methods(self, principal: Principal) -> Sequence[PaymentMethod]:
@@ -97,10 +123,11 @@ class Payments:
         return found
 
     async def list(self, principal: Principal, customer: str | None, page: Page) -> Slice[Payment]:
-        """Payments, newest first; of one customer, or of all."""
+        """Payments, newest first; of one customer, or of all. A customer who is not has none."""
         account_id = None
         if customer is not None:
-            account_id = await self._customer_id(principal, customer)
+            found = await self._resources.customer(principal.merchant_id, customer)
+            account_id = customer if found is None else found.customer_id
         return await self._payments.list(principal.merchant_id, account_id, page)
 
     async def confirm(
@@ -129,9 +156,20 @@ class Payments:
         *,
         method_id: str | None = None,
         bundle_id: str | None = None,
+        request_id: str | None = None,
     ) -> Payment:
-        """Store the payment, then ask the provider for it."""
+        """Store the payment, then ask the provider for it; the one with the same request id."""
         now = self._clock.now()
+        content = None
+        if request_id is not None:
+            content = (
+                fingerprint("fund", amount, method_id)
+                if kind is PaymentKind.FUND
+                else fingerprint("bundle", account_id, bundle_id)
+            )
+            earlier = await self._earlier(principal, request_id, content)
+            if earlier is not None:
+                return earlier
         payment = Payment(
             merchant_id=principal.merchant_id,
             payment_id=f"pay_{principal.prefix}{self._ids.ulid(now)}",
@@ -147,9 +185,31 @@ class Payments:
             attempts=1,
             due_at=self._cashier.lease(),
             created_at=now,
+            request_id=request_id,
+            fingerprint=content,
         )
-        await self._payments.open(payment, quiet_since=now)
+        if not await self._payments.open(payment, quiet_since=now):
+            # Another call with the request id came first.
+            found = await self._earlier(principal, request_id or "", content)
+            if found is None:
+                raise InvariantBroken(f"payment {payment.payment_id} was not stored")
+            return found
         return await self._cashier.advance(payment)
+
+    async def _earlier(
+        self, principal: Principal, request_id: str, content: str | None
+    ) -> Payment | None:
+        """The payment that was asked for with this id; refuses REQUEST_ID_REUSED."""
+        check_id(request_id, "request_id")
+        found = await self._payments.of_request(principal.merchant_id, request_id)
+        if found is not None and found.fingerprint != content:
+            raise Refusal(
+                Reason.REQUEST_ID_REUSED,
+                f"request_id '{request_id[:80]}' was used before with other content",
+                field="request_id",
+                facts={"request_id": request_id},
+            )
+        return found
 
     async def _customer_id(self, principal: Principal, customer: str) -> str:
         found = await self._resources.customer(principal.merchant_id, customer)

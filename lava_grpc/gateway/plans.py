@@ -33,6 +33,7 @@ CHANGEABLE = (
     "meter_ids",
     "credit_bundles",
     "overage_limit",
+    "default_auto_top_up_threshold",
 )
 """What an update may name."""
 
@@ -62,6 +63,7 @@ class NewPlan:
     bundles: Sequence[BundleText] = ()
     default_bundle_index: int | None = None
     overage_limit: str | None = None
+    top_up_threshold: str | None = None
 
 
 class Plans:
@@ -102,6 +104,9 @@ class Plans:
             overage_limit=_optional_amount(new.overage_limit, "overage_limit"),
             is_default=False,
             created_at=now,
+            auto_top_up_threshold=_optional_amount(
+                new.top_up_threshold, "default_auto_top_up_threshold"
+            ),
         )
         return await self._billing.add_plan(plan, bundles)
 
@@ -331,5 +336,6 @@ _SIMPLE: Mapping[str, tuple[str, Callable[[object, str], object]]] = MappingProx
         "rollover_type": ("rollover_type", _rollover),
         "bundle_rollover_type": ("bundle_rollover_type", _rollover),
         "overage_limit": ("overage_limit", _optional_amount),
+        "default_auto_top_up_threshold": ("auto_top_up_threshold", _optional_amount),
     }
 )

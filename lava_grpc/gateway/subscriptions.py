@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from lava_grpc.core.account import Account, GrantSource
 from lava_grpc.core.commands import ChangeSubscription, Command, Enrolled, RenewCycles, Subscribe
-from lava_grpc.core.errors import InvariantBroken, invalid, not_found
+from lava_grpc.core.errors import InvariantBroken, Refusal, invalid, not_found
 from lava_grpc.core.ids import IdSource
-from lava_grpc.core.money import Amount
+from lava_grpc.core.money import Amount, parse_amount
 from lava_grpc.core.page import Page, Slice
-from lava_grpc.core.plans import Enrolment, Plan, SubscriptionStatus
+from lava_grpc.core.payments import Payment
+from lava_grpc.core.plans import Enrolment, Plan, Subscription, SubscriptionStatus
 from lava_grpc.core.resources import Customer
 from lava_grpc.core.time import Clock, Instant
+from lava_grpc.gateway.charging import Charging, check_method
 from lava_grpc.gateway.plans import Plans
 from lava_grpc.gateway.ports import Billing, Books, Ledger, Resources
 from lava_grpc.gateway.principal import Principal
+
+_BUNDLE, _THRESHOLD = "auto_top_up_bundle_id", "auto_top_up_threshold"
+
+CHANGEABLE: Final = (_BUNDLE, _THRESHOLD)
+"""What an update may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,25 @@ class SubscriptionView:
     customer: Customer | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The customer's subscription, if any, and the payment that was asked for, if any.
+
+    While the payment is open the subscription is what it was.
+    """
+
+    view: SubscriptionView | None
+    payment: Payment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Who collects what a plan costs: the merchant, or the provider from a payment method."""
+
+    billed_externally: bool = False
+    payment_method_id: str | None = None
+
+
 class Subscriptions:
     """Begins, reads, changes and cancels subscriptions."""
 
@@ -38,6 +66,7 @@ class Subscriptions:
         books: Books,
         ledger: Ledger,
         plans: Plans,
+        charging: Charging,
         *,
         clock: Clock,
         ids: IdSource,
@@ -47,6 +76,7 @@ class Subscriptions:
         self._books = books
         self._ledger = ledger
         self._plans = plans
+        self._charging = charging
         self._clock = clock
         self._ids = ids
 
@@ -55,18 +85,37 @@ class Subscriptions:
         principal: Principal,
         customer: str,
         plan_id: str,
+        terms: Terms,
         *,
-        billed_externally: bool = False,
         deadline: float | None = None,
-    ) -> SubscriptionView:
-        """Put a customer on a plan: an upgrade at once, anything else at the cycle's end."""
+    ) -> Begun:
+        """Put a customer on a plan: an upgrade at once, anything else at the cycle's end.
+
+        What is to be charged through the payment provider is paid first.
+        """
         found = await self._customer(principal, customer)
         plan = (await self._plans.get(principal, plan_id)).plan
-        if plan.period_amount > 0 and not billed_externally:
-            raise invalid(
-                "plan_id", "has a price: set billed_externally, or send the customer to checkout"
-            )
-        return await self._subscribe(principal, found.customer_id, plan, deadline)
+        method_id = terms.payment_method_id
+        if method_id is not None:
+            if terms.billed_externally:
+                raise invalid("payment_method_id", "must be absent with billed_externally")
+            await check_method(self._charging.provider, principal, method_id)
+        account = await self._current(principal, found.customer_id)
+        enrolled = await self._billing.active_subscription(principal.merchant_id, found.customer_id)
+        if enrolled is not None and not plan.above(enrolled.plan):
+            _check_kept_terms(enrolled.subscription, plan, terms)
+            terms = Terms()
+        elif method_id is None and plan.period_amount > 0 and not terms.billed_externally:
+            raise _has_price()
+        elif method_id is not None:
+            charged = enrolled is not None and enrolled.subscription.charged
+            owed = max(0, account.overage()) if account is not None and charged else 0
+            if plan.period_amount + owed > 0:
+                payment = await self._charging.first_cycle(
+                    principal, found.customer_id, plan, method_id, owed=owed
+                )
+                return Begun(await self.of_customer(principal, found.customer_id), payment)
+        return Begun(await self._subscribe(principal, found.customer_id, plan, terms, deadline))
 
     async def welcome(self, principal: Principal, customer: Customer) -> Customer:
         """A customer who never had a plan, on the default plan if that includes credit."""
@@ -78,7 +127,7 @@ class Subscriptions:
         )
         if earlier.items:
             return customer
-        await self._subscribe(principal, customer.customer_id, plan, None)
+        await self._subscribe(principal, customer.customer_id, plan, Terms(), None)
         return await self._customer(principal, customer.customer_id)
 
     async def of_customer(self, principal: Principal, customer: str) -> SubscriptionView | None:
@@ -99,8 +148,11 @@ class Subscriptions:
         """Subscriptions, newest first, with their customers; with one status, or with either."""
         customer_id = None
         if customer is not None:
-            customer_id = (await self._customer(principal, customer)).customer_id
-            await self._current(principal, customer_id)
+            known = await self._resources.customer(principal.merchant_id, customer)
+            # A name that nobody has is taken for an id, and finds nothing.
+            customer_id = customer if known is None else known.customer_id
+            if known is not None:
+                await self._current(principal, customer_id)
         found = await self._billing.list_subscriptions(
             principal.merchant_id, page, status=status, customer_id=customer_id
         )
@@ -108,24 +160,34 @@ class Subscriptions:
         return Slice(views, found.next_cursor)
 
     async def set_auto_top_up(
-        self, principal: Principal, subscription_id: str, bundle_id: str | None
+        self, principal: Principal, subscription_id: str, changes: Mapping[str, str | None]
     ) -> None:
-        """Set what auto top-up buys, a bundle of the subscription's plan; None stops it."""
+        """Set the fields of `CHANGEABLE` that are named.
+
+        What auto top-up buys, a bundle of the subscription's plan, None to stop it; and
+        with how much credit left it buys, None for none.
+        """
         enrolled = await self._found(principal, subscription_id)
         current = enrolled.subscription
         if current.status is SubscriptionStatus.CANCELLED:
             raise invalid("subscription_id", "is cancelled")
+        bundle_id = changes.get(_BUNDLE)
         if bundle_id is not None:
             bundle = await self._billing.bundle(principal.merchant_id, bundle_id)
             if bundle is None or bundle.plan_id != current.plan_id:
-                raise invalid("auto_top_up_bundle_id", "is no bundle of the subscription's plan")
+                raise invalid(_BUNDLE, "is no bundle of the subscription's plan")
+        threshold = changes.get(_THRESHOLD)
         await self._enrolled(
             ChangeSubscription(
                 principal.merchant_id,
                 current.customer_id,
                 subscription_id,
-                sets_auto_top_up=True,
+                sets_auto_top_up=_BUNDLE in changes,
                 auto_top_up_bundle_id=bundle_id,
+                sets_threshold=_THRESHOLD in changes,
+                auto_top_up_threshold=None
+                if threshold is None
+                else parse_amount(threshold, _THRESHOLD),
             )
         )
 
@@ -146,10 +208,17 @@ class Subscriptions:
         )
 
     async def _subscribe(
-        self, principal: Principal, customer_id: str, plan: Plan, deadline: float | None
+        self,
+        principal: Principal,
+        customer_id: str,
+        plan: Plan,
+        terms: Terms,
+        deadline: float | None,
     ) -> SubscriptionView:
         ident = f"sub_{principal.prefix}{self._ids.ulid(self._clock.now())}"
-        command = Subscribe(principal.merchant_id, customer_id, ident, plan)
+        method_id = terms.payment_method_id
+        provider = None if method_id is None else self._charging.provider.name
+        command = Subscribe(principal.merchant_id, customer_id, ident, plan, provider, method_id)
         enrolled = await self._enrolled(command, deadline)
         account = await self._current(principal, customer_id)
         return _view(enrolled, account, self._clock.now())
@@ -192,6 +261,23 @@ class Subscriptions:
         if enrolled is None:
             raise not_found("subscription", subscription_id, field="subscription_id")
         return enrolled
+
+
+def _check_kept_terms(current: Subscription, plan: Plan, terms: Terms) -> None:
+    """A plan that begins later, or runs already, is paid as the subscription has been."""
+    if current.charged and terms.billed_externally:
+        raise invalid("billed_externally", "cannot be set: the subscription is charged already")
+    if not current.charged and terms.payment_method_id is not None:
+        raise invalid("payment_method_id", "must be absent unless the plan is an upgrade")
+    if plan.period_amount > 0 and not (current.charged or terms.billed_externally):
+        raise _has_price()
+
+
+def _has_price() -> Refusal:
+    return invalid(
+        "plan_id",
+        "has a price: name a payment_method_id, set billed_externally, or use checkout",
+    )
 
 
 def _view(enrolled: Enrolment, account: Account | None, now: Instant) -> SubscriptionView:

@@ -1,4 +1,4 @@
-"""Buys a bundle when a customer's credit does not do, if the subscription says so."""
+"""Buys a bundle when a customer's credit does not do or is low, if the subscription says so."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lava_grpc.core.ids import IdSource
 from lava_grpc.core.ledger import Outcome
 from lava_grpc.core.money import Amount, parse_amount
 from lava_grpc.core.payments import Payment, PaymentKind, PaymentState
-from lava_grpc.core.plans import Bundle
+from lava_grpc.core.plans import Bundle, Enrolment
 from lava_grpc.core.time import SECOND, Clock
 from lava_grpc.gateway.cashier import Cashier
 from lava_grpc.gateway.ports import BatchLedger, Billing, Books, PaymentStore
@@ -30,21 +30,26 @@ QUIET_SECONDS = 3600
 """How long nothing is bought for a customer whose last purchase was declined."""
 
 
+LOOK_SECONDS = 1.0
+"""How often one customer's credit is looked at, however many calls are made on it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Short:
-    """A hold that a customer's credit did not cover."""
+    """A hold of `required` that a customer's credit did not cover; None: its credit is low."""
 
     merchant_id: str
     account_id: str
-    meter_id: str | None
-    required: Amount
+    meter_id: str | None = None
+    required: Amount | None = None
 
 
 class TopUps:
     """Buys one bundle at a time for a customer, however many calls find no credit.
 
     Nothing is bought while a whole bundle's credit is left, however much a call asks
-    for. In one process that is told apart by a set, between processes by the store.
+    for and however high the threshold is. In one process that is told apart by a table,
+    between processes by the store.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class TopUps:
         *,
         clock: Clock,
         ids: IdSource,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._billing = billing
         self._books = books
@@ -63,16 +69,26 @@ class TopUps:
         self._cashier = cashier
         self._clock = clock
         self._ids = ids
+        self._look_seconds = look_seconds
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
+        # What was noted while the customer's last one was being seen to.
+        self._next: dict[tuple[str, str], Short] = {}
 
     def note(self, short: Short) -> None:
-        """See to it in the background, unless that is done already."""
+        """See to it in the background; where that is being done, once more afterwards."""
         key = (short.merchant_id, short.account_id)
-        if key in self._running or len(self._running) >= PURCHASES_MAX:
+        if key in self._running:
+            self._next[key] = short
+            return
+        if len(self._running) >= PURCHASES_MAX:
             return
         task = asyncio.create_task(self._see_to(short), name="lava-top-up")
         self._running[key] = task
-        task.add_done_callback(lambda _: self._running.pop(key, None))
+        task.add_done_callback(lambda _: self._ended(key))
+
+    def low(self, merchant_id: str, account_id: str) -> None:
+        """As `note`, for an account whose credit is below its low mark."""
+        self.note(Short(merchant_id, account_id))
 
     async def stop(self) -> None:
         """Break off: a purchase that is stored already is gone on with by whoever is there."""
@@ -87,15 +103,25 @@ class TopUps:
         while self._running:
             await asyncio.wait(list(self._running.values()))
 
+    def _ended(self, key: tuple[str, str]) -> None:
+        self._running.pop(key, None)
+        self._next.pop(key, None)
+
     async def _see_to(self, short: Short) -> None:
-        try:
-            await self._buy(short)
-        except Exception as error:  # noqa: BLE001 - the next call that is short tries again
-            _log.warning("top-up put off", account=short.account_id, error=type(error).__name__)
+        following: Short | None = short
+        while following is not None:
+            try:
+                await self._buy(following)
+            except Exception as error:  # noqa: BLE001 - the next call that is short tries again
+                _log.warning("top-up put off", account=short.account_id, error=type(error).__name__)
+            if (short.merchant_id, short.account_id) in self._next:
+                await asyncio.sleep(self._look_seconds)
+            following = self._next.pop((short.merchant_id, short.account_id), None)
 
     async def _buy(self, short: Short) -> None:
-        bundle = await self._bundle(short)
-        if bundle is None or not await self._lacks(short, bundle):
+        enrolled = await self._billing.active_subscription(short.merchant_id, short.account_id)
+        bundle = await self._bundle(enrolled)
+        if enrolled is None or bundle is None or not await self._lacks(short, enrolled, bundle):
             return
         payment = self._payment(short, bundle)
         quiet_since = payment.created_at - QUIET_SECONDS * SECOND
@@ -103,24 +129,27 @@ class TopUps:
             return
         # Looked at again now that nobody else can buy: a purchase that ended in between
         # was granted before it ended.
-        if await self._lacks(short, bundle):
+        if await self._lacks(short, enrolled, bundle):
             await self._cashier.advance(payment)
         else:
             # Without a reason: nobody was asked, so nothing has to be quiet afterwards.
             await self._payments.end(payment, PaymentState.DECLINED, None, self._clock.now())
 
-    async def _bundle(self, short: Short) -> Bundle | None:
-        enrolled = await self._billing.active_subscription(short.merchant_id, short.account_id)
+    async def _bundle(self, enrolled: Enrolment | None) -> Bundle | None:
         if enrolled is None or enrolled.subscription.auto_top_up_bundle_id is None:
             return None
         bundle_id = enrolled.subscription.auto_top_up_bundle_id
-        return await self._billing.bundle(short.merchant_id, bundle_id)
+        return await self._billing.bundle(enrolled.subscription.merchant_id, bundle_id)
 
-    async def _lacks(self, short: Short, bundle: Bundle) -> bool:
+    async def _lacks(self, short: Short, enrolled: Enrolment, bundle: Bundle) -> bool:
         account = await self._books.account(short.merchant_id, short.account_id)
         if account is None or account.closed:
             return False
-        available = account.available(short.meter_id, self._clock.now())
+        now = self._clock.now()
+        if short.required is None:
+            mark = enrolled.subscription.low_mark
+            return mark is not None and account.left(now) < min(mark, bundle.credit_amount)
+        available = account.available(short.meter_id, now)
         return available is not None and available < min(short.required, bundle.credit_amount)
 
     def _payment(self, short: Short, bundle: Bundle) -> Payment:

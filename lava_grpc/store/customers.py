@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, insert, select, text, update
 
 from lava_grpc.core.account import AccountKind
 from lava_grpc.core.errors import Reason, Refusal
@@ -112,9 +112,7 @@ def change(
             .values(fields)
         )
     if limit:
-        if _lower(limit["credit_limit"], customer.credit_limit):
-            limit["limit_lowered"] = True
-        _set_account(connection, customer, limit)
+        _set_limit(connection, customer, limit["credit_limit"])
     return find(connection, merchant_id, customer.customer_id)
 
 
@@ -137,6 +135,23 @@ def delete(connection: Connection, merchant_id: str, ident: str, at: Instant) ->
     _set_account(connection, customer, {"closed": True})
     announce.tell(connection, merchant_id, customer.customer_id, Event.CUSTOMER_DELETED, at)
     return True
+
+
+def _set_limit(connection: Connection, customer: Customer, limit: object) -> None:
+    """Set the customer's own limit; while a plan sets another one, it waits."""
+    mine = (
+        _accounts.merchant_id == customer.merchant_id,
+        _accounts.account_id == customer.customer_id,
+    )
+    current = select(_accounts.credit_limit, _accounts.plan_limited).where(*mine)
+    # Locked: the ledger may be at a renewal, where the plan's limit comes or goes.
+    row = connection.execute(current.with_for_update()).one()
+    values: dict[str, object] = {"own_limit": limit}
+    if not row.plan_limited:
+        values = {"credit_limit": limit}
+        if _lower(limit, row.credit_limit):
+            values["limit_lowered"] = True
+    _set_account(connection, customer, values)
 
 
 def _lower(limit: object, than: Amount | None) -> bool:
@@ -179,7 +194,9 @@ def _all() -> Select[Any]:
         _customers.email,
         _customers.phone,
         _customers.metadata,
-        _accounts.credit_limit,
+        case((_accounts.plan_limited, _accounts.own_limit), else_=_accounts.credit_limit).label(
+            "credit_limit"
+        ),
         _customers.created_at,
         _subscriptions.subscription_id,
         _subscriptions.plan_id,

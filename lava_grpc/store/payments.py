@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from lava_grpc.core.page import Page, Slice
 from lava_grpc.core.payments import Payment, PaymentKind, PaymentState
 from lava_grpc.core.time import Instant
-from lava_grpc.store import schema
+from lava_grpc.store import rows, schema
 from lava_grpc.store.cursors import newest_first
 from lava_grpc.store.database import Database
+from lava_grpc.store.sql import PAYMENT_COLUMNS
 
 _payments = schema.payments.c
 _AUTO = PaymentKind.AUTO_TOP_UP.value
+_OPEN = _payments.ended_at.is_(None)
 
 
 class StorePayments:
@@ -34,7 +36,26 @@ class StorePayments:
             _payments.merchant_id == merchant_id, _payments.payment_id == payment_id
         )
         row = await self._database.read(lambda c: c.execute(query).first())
-        return None if row is None else _payment_of(tuple(row))
+        return None if row is None else rows.payment_of(tuple(row))
+
+    async def of_request(self, merchant_id: str, request_id: str) -> Payment | None:
+        """The payment that was asked for with this request id."""
+        query = select(schema.payments).where(
+            _payments.merchant_id == merchant_id, _payments.request_id == request_id
+        )
+        row = await self._database.read(lambda c: c.execute(query).first())
+        return None if row is None else rows.payment_of(tuple(row))
+
+    async def beginning(self, merchant_id: str, account_id: str) -> Payment | None:
+        """The open payment for a plan's first cycle."""
+        query = select(schema.payments).where(
+            _payments.merchant_id == merchant_id,
+            _payments.account_id == account_id,
+            _payments.ended_at.is_(None),
+            _payments.kind == PaymentKind.SUBSCRIPTION.value,
+        )
+        row = await self._database.read(lambda c: c.execute(query).first())
+        return None if row is None else rows.payment_of(tuple(row))
 
     async def list(self, merchant_id: str, account_id: str | None, page: Page) -> Slice[Payment]:
         """Payments, newest first; of one account, or of all."""
@@ -43,10 +64,10 @@ class StorePayments:
             scope.append(_payments.account_id == account_id)
         query = select(schema.payments)
         key = _payments.payment_id
-        rows, cursor = await self._database.read(
+        found, cursor = await self._database.read(
             lambda c: newest_first(c, query, key, page, *scope, ids_first=len(scope) > 1)
         )
-        return Slice([_payment_of(tuple(row)) for row in rows], cursor)
+        return Slice([rows.payment_of(tuple(row)) for row in found], cursor)
 
     async def due(self, now: Instant, limit: int) -> Sequence[Payment]:
         """Open payments that nobody is at, the longest waiting first."""
@@ -56,26 +77,25 @@ class StorePayments:
             .order_by(_payments.due_at)
             .limit(limit)
         )
-        rows = await self._database.read(lambda c: c.execute(query).all())
-        return [_payment_of(tuple(row)) for row in rows]
+        found = await self._database.read(lambda c: c.execute(query).all())
+        return [rows.payment_of(tuple(row)) for row in found]
 
-    async def take(self, payment: Payment, now: Instant, until: Instant) -> bool:
-        """Be the one who is at a payment until then; False where another one is, or it ended."""
-        change = (
-            update(schema.payments)
-            .where(
-                _payments.merchant_id == payment.merchant_id,
-                _payments.payment_id == payment.payment_id,
-                _payments.ended_at.is_(None),
-                _payments.due_at <= now,
-            )
-            .values(due_at=until, attempts=_payments.attempts + 1)
-        )
-        return await self._database.write(lambda c: c.execute(change).rowcount) == 1
+    async def take(self, payment: Payment, now: Instant, until: Instant) -> Payment | None:
+        """Be the one who is at a payment until then; None where another one is, or it ended."""
+        return await self._database.write(lambda c: _take(c, payment, now, until))
 
     async def put_off(self, payment: Payment, until: Instant) -> None:
-        """Let an open payment wait until then."""
-        await self._change(payment, {"due_at": until}, PaymentState.OPEN)
+        """Let an open payment wait until then: it was not answered."""
+        await self._change(payment, {"due_at": until, "reason": None}, PaymentState.OPEN)
+
+    async def insist(self, payment: Payment, until: Instant, reason: str) -> None:
+        """Ask for a payment once more then, which was declined."""
+        values: dict[str, object] = {
+            "due_at": until,
+            "reason": reason,
+            "declines": payment.declines + 1,
+        }
+        await self._change(payment, values, PaymentState.OPEN)
 
     async def mark_paid(self, payment: Payment) -> bool:
         """Note that the money of an open payment was taken; False where it is not open."""
@@ -110,7 +130,9 @@ class StorePayments:
 
 
 def _open(connection: Connection, payment: Payment, quiet_since: Instant) -> bool:
-    """Two at once meet in the index `payments_open`: `write` runs the later one again."""
+    """Two at once meet in a unique index: `write` runs the later one again."""
+    if _hindered(connection, payment):
+        return False
     if payment.kind is PaymentKind.AUTO_TOP_UP:
         hinders = select(_payments.payment_id).where(
             _payments.merchant_id == payment.merchant_id,
@@ -127,27 +149,40 @@ def _open(connection: Connection, payment: Payment, quiet_since: Instant) -> boo
             return False
     connection.execute(
         insert(schema.payments).values(
-            merchant_id=payment.merchant_id,
-            payment_id=payment.payment_id,
-            account_id=payment.account_id,
-            kind=payment.kind.value,
-            provider=payment.provider,
-            payment_method_id=payment.payment_method_id,
-            credit_bundle_id=payment.credit_bundle_id,
-            amount=payment.amount,
-            credit_amount=payment.credit_amount,
-            state=payment.state.value,
-            reason=payment.reason,
-            attempts=payment.attempts,
-            due_at=payment.due_at,
-            created_at=payment.created_at,
-            ended_at=payment.ended_at,
+            dict(zip(PAYMENT_COLUMNS, rows.payment_row(payment), strict=True))
         )
     )
     return True
 
 
-def _payment_of(row: Any) -> Payment:  # noqa: ANN401 - what a driver hands out has no types
-    values = list(row)
-    values[3], values[9] = PaymentKind(values[3]), PaymentState(values[9])
-    return Payment(*values)
+def _take(connection: Connection, payment: Payment, now: Instant, until: Instant) -> Payment | None:
+    free = (
+        _payments.merchant_id == payment.merchant_id,
+        _payments.payment_id == payment.payment_id,
+        _payments.ended_at.is_(None),
+        _payments.due_at <= now,
+    )
+    row = connection.execute(select(schema.payments).where(*free).with_for_update()).first()
+    if row is None:
+        return None
+    found = rows.payment_of(tuple(row))
+    taken = {"due_at": until, "attempts": found.attempts + 1}
+    # Why it was declined the last time is no longer the last word, should this one be lost.
+    connection.execute(update(schema.payments).where(*free).values(**taken, reason=None))
+    return replace(found, due_at=until, attempts=found.attempts + 1)
+
+
+def _hindered(connection: Connection, payment: Payment) -> bool:
+    """Whether its request was made before, or the customer is about to be on another plan."""
+    same = []
+    if payment.request_id is not None:
+        same.append(_payments.request_id == payment.request_id)
+    if payment.kind is PaymentKind.SUBSCRIPTION:
+        begins = _payments.kind == PaymentKind.SUBSCRIPTION.value
+        same.append((_payments.account_id == payment.account_id) & begins & _OPEN)
+    if not same:
+        return False
+    query = select(_payments.payment_id).where(
+        _payments.merchant_id == payment.merchant_id, or_(*same)
+    )
+    return connection.execute(query.limit(1)).first() is not None

@@ -1,13 +1,15 @@
 """Subscriptions under a clock that moves over years, beside a plain account of what they give.
 
 Two ledgers see the same: one whose every renewal comes in time, as a sweeper makes
-them, and one that is left alone until the customer is next touched.
+them, and one that is left alone until the customer is next touched. Merchants edit and
+delete plans that have subscribers; both ledgers are brought up to date before that, since
+a cycle that nobody noticed is applied with the plan as it is then.
 """
 
 from __future__ import annotations
 
 from calendar import monthrange
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
@@ -85,6 +87,7 @@ class Model:
 
     def __init__(self, now: datetime) -> None:
         self.now = now
+        self.plans = dict(PLANS)
         self.plan: str | None = None
         self.next_plan: str | None = None
         self.cancelling = False
@@ -99,7 +102,7 @@ class Model:
             self._begin(name, self.now, anchor=True)
         elif self.plan == name:
             self.next_plan, self.cancelling = None, False
-        elif PLANS[name].period_amount > PLANS[self.plan].period_amount:
+        elif self.plans[name].period_amount > self.plans[self.plan].period_amount:
             self._begin(name, self.now, anchor=True)
         else:
             self.next_plan, self.cancelling = name, False
@@ -110,14 +113,16 @@ class Model:
     def move(self, now: datetime) -> None:
         self.now = now
         while self.plan is not None and self.ends <= now:
-            at, plan = self.ends, PLANS[self.plan]
-            if self.cancelling and self.plan == FREE:
-                self.plan = None
-            elif self.cancelling:
-                self._begin(FREE, at, anchor=True)
-            elif self.next_plan is not None:
-                same = PLANS[self.next_plan].interval is plan.interval
-                self._begin(self.next_plan, at, anchor=not same)
+            at, plan = self.ends, self.plans[self.plan]
+            follows = self.plans.get(self.next_plan or "")
+            if follows is not None and follows.deleted_at is None:
+                same = follows.interval is plan.interval
+                self._begin(follows.plan_id, at, anchor=not same)
+            elif self.cancelling or follows is not None or plan.deleted_at is not None:
+                if self.plan == FREE:
+                    self.plan = None
+                else:
+                    self._begin(FREE, at, anchor=True)
             else:
                 self._begin(self.plan, at, anchor=False)
 
@@ -136,7 +141,7 @@ class Model:
         return [pot for pot in self.pots if pot.ends is None or pot.ends > self.now]
 
     def _begin(self, name: str, at: datetime, *, anchor: bool) -> None:
-        plan = PLANS[name]
+        plan = self.plans[name]
         self.plan, self.next_plan, self.cancelling = name, None, False
         self.cycles += 1
         if anchor:
@@ -148,6 +153,10 @@ class Model:
             self.ends = self._month_on(self.months)
         ends = self.ends if plan.rollover is Rollover.NONE else None
         self.pots.append(Pot(plan.included_credit, ends))
+
+    def rolled_over(self) -> int:
+        """How many pots no cycle's end empties."""
+        return sum(1 for pot in self._live() if pot.ends is None and pot.left)
 
     def _month_on(self, months: int) -> datetime:
         index = self.anchor.year * 12 + self.anchor.month - 1 + months
@@ -183,9 +192,22 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
     @rule(name=names)
     def subscribe(self, name: str) -> None:
+        if self.model.plans[name].deleted_at is not None:
+            return
         self.serial += 1
-        self._both(Subscribe(M, ANN, f"sub_{self.serial:03}", PLANS[name]))
+        self._both(Subscribe(M, ANN, f"sub_{self.serial:03}", self.model.plans[name]))
         self.model.subscribe(name)
+
+    @rule(name=names, credit=st.integers(0, 40), rollover=st.sampled_from(list(Rollover)))
+    def edit_a_plan(self, name: str, credit: int, rollover: Rollover) -> None:
+        """What a cycle brings, and what becomes of it, counts from the next cycle on."""
+        self._set_plan(replace(self.model.plans[name], included_credit=credit, rollover=rollover))
+
+    @rule(name=names)
+    def delete_a_plan(self, name: str) -> None:
+        """Its subscribers keep it until their cycle ends."""
+        if name != FREE:
+            self._set_plan(replace(self.model.plans[name], deleted_at=1))
 
     @precondition(lambda self: self.model.plan is not None)
     @rule()
@@ -234,6 +256,12 @@ class SubscriptionMachine(RuleBasedStateMachine):
             self.in_time.run([RenewCycles(M, ANN)], from_datetime(end))
         model.move(now)
 
+    def _set_plan(self, plan: Plan) -> None:
+        for rows in (self.in_time, self.late):
+            rows.run([RenewCycles(M, ANN)], from_datetime(self.model.now))
+            rows.plans[M, plan.plan_id] = plan
+        self.model.plans[plan.plan_id] = plan
+
     def _both(self, command: Command) -> None:
         now = from_datetime(self.model.now)
         for rows in (self.in_time, self.late):
@@ -265,6 +293,9 @@ class SubscriptionMachine(RuleBasedStateMachine):
             assert account.cycle_end == expected
             cycles = [row.cycle for row in rows.subscriptions.values()]
             assert sum(cycles) == self.model.cycles
+            # What rolls over is one grant, however many cycles it came with.
+            kept = [g for g in rows.grants.values() if g.live and g.expires_at is None]
+            assert len(kept) == min(1, self.model.rolled_over())
 
 
 TestSubscriptions = SubscriptionMachine.TestCase

@@ -148,6 +148,11 @@ async def test_the_wallet_is_funded_as_the_sdk_expects(database_url: str) -> Non
         refused = await shop.lava.http.post("/v1/wallet/fund", json=body | {"amount": "50.02"})
         assert refused.status_code == 400
         assert refused.json()["error"]["field"] == "payment_method_id"
+        unknown = await shop.lava.http.post(
+            "/v1/wallet/fund", json=body | {"payment_method_id": "pm_other"}
+        )
+        assert unknown.status_code == 404
+        assert unknown.json()["error"]["field"] == "payment_method_id"
         methods = await shop.lava.rest("GET", "/v1/payment_methods")
         assert methods == {
             "data": [
@@ -165,6 +170,37 @@ async def test_the_wallet_is_funded_as_the_sdk_expects(database_url: str) -> Non
                 }
             ]
         }
+
+
+async def test_a_wallet_is_funded_once_for_each_request_id(database_url: str) -> None:
+    async with open_shop(database_url) as shop:
+        body = {"payment_method_id": "pm_test_card", "amount": "50", "request_id": "fund-1"}
+        answers = await asyncio.gather(
+            *[shop.lava.rest("POST", "/v1/wallet/fund", body) for _ in range(10)]
+        )
+        assert len({answer["payment_id"] for answer in answers}) == 1
+        assert (await shop.lava.rest("GET", "/v1/wallet"))["balance"] == "50.0000000000"
+        other = await shop.lava.http.post("/v1/wallet/fund", json=body | {"amount": "60"})
+        assert (other.status_code, other.json()["error"]["code"]) == (409, "request_id_reused")
+
+
+async def test_a_bundle_is_bought_once_for_each_request_id(database_url: str) -> None:
+    async with open_shop(database_url) as shop:
+        customer = await shop.topping_up("5")
+        bundle = (await shop.subscription(customer))["auto_top_up_bundle_id"]
+        body = {"customer_id": customer, "credit_bundle_id": bundle, "request_id": "buy-1"}
+        answers = await asyncio.gather(
+            *[shop.lava.rest("POST", "/v1/payments", body) for _ in range(10)]
+        )
+        assert {answer["request_id"] for answer in answers} == {"buy-1"}
+        assert len({answer["payment_id"] for answer in answers}) == 1
+        assert (await shop.lava.balance(customer))["balance"] == "6.0000000000"
+        # Also after the plan sells it no more.
+        plan = (await shop.subscription(customer))["plan_id"]
+        gone = {"credit_bundles": [{"credit_bundle_id": bundle, "is_deleted": True}]}
+        await shop.lava.rest("PATCH", f"/v1/plans/{plan}", gone)
+        again = await shop.lava.rest("POST", "/v1/payments", body)
+        assert again["payment_id"] == answers[0]["payment_id"]
 
 
 async def test_an_operator_confirms_once(database_url: str) -> None:
@@ -230,7 +266,7 @@ async def test_processes_that_buy_at_once_buy_one(database_url: str) -> None:
         now = at(2024, 2, 1)
         (due,) = await stores[0].due(now, 10)
         taken = await asyncio.gather(*[stores[n % 2].take(due, now, now + 1) for n in range(20)])
-        assert taken.count(True) == 1
+        assert len([payment for payment in taken if payment is not None]) == 1
     finally:
         for database in databases:
             database.close()

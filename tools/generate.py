@@ -1,11 +1,12 @@
 """Generate everything that is made from `proto/`.
 
-    python -m tools.generate            write generated/lava
-    python -m tools.generate --check    fail if generated/lava is not current
+    python -m tools.generate            write generated/
+    python -m tools.generate --check    fail if generated/ is not current
     python -m tools.generate --image F  write the descriptor image for buf to F
 
 One protoc run makes messages, gRPC code and typed stubs for both. buf has no
-plugin for gRPC in Python, so it only reads the image.
+plugin for gRPC in Python, so it only reads the image. The OpenAPI document is made
+from both, by tools/openapi.py.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from google.api import annotations_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "lava"
+OPENAPI = "openapi.yaml"
 
 # `lava` is a regular package, so that clients who install it get these stubs
 # and not a namespace that another distribution can add to.
@@ -43,6 +45,20 @@ def generate(protos: Path, out: Path) -> None:
     for folder in [package, *(path for path in sorted(package.rglob("*")) if path.is_dir())]:
         (folder / "__init__.py").write_text(PACKAGE_DOC, encoding="utf-8")
     (package / "py.typed").touch()
+
+
+def describe(protos: Path, out: Path) -> None:
+    """Write the OpenAPI document of the package in `out` to `out`, and into the package.
+
+    In a process of its own, which imports that package and not the one of before.
+    Raises CalledProcessError where lava_grpc does not fit the protos yet.
+    """
+    image = out / "image.binpb"
+    write_image(protos, image)
+    command = [sys.executable, "-m", "tools.openapi", str(image), str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(out)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    image.unlink()
 
 
 def write_image(protos: Path, image: Path) -> None:
@@ -77,17 +93,42 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder)
         generate(options.protos, fresh)
+        described = _described(options.protos, fresh, options.out)
         stale = differences(fresh / PACKAGE, options.out / PACKAGE)
+        if not _same(fresh / OPENAPI, options.out / OPENAPI):
+            stale.append(OPENAPI)
         if not options.check:
             # Whole, so that the code of a removed proto goes too.
             shutil.rmtree(options.out / PACKAGE, ignore_errors=True)
             shutil.copytree(fresh / PACKAGE, options.out / PACKAGE)
+            if described:
+                shutil.copy(fresh / OPENAPI, options.out / OPENAPI)
     if not options.check:
-        print(f"{PACKAGE}: {len(stale)} files changed")
+        print(f"{options.out.name}: {len(stale)} files changed")
     elif stale:
         print("Not what proto/ generates (run `make generate`):", *stale, sep="\n  ")
         return 1
-    return 0
+    return 0 if described else 1
+
+
+def _described(protos: Path, fresh: Path, before: Path) -> bool:
+    """Describe `fresh`; where that fails, keep the document that was there `before`.
+
+    The code is written in any case: whoever changes protos needs it to change the rest.
+    """
+    try:
+        describe(protos, fresh)
+    except subprocess.CalledProcessError:
+        print("The OpenAPI document could not be made: does lava_grpc fit these protos?")
+        for name in (OPENAPI, f"{PACKAGE}/v1/openapi.json"):
+            if (before / name).is_file():
+                shutil.copy(before / name, fresh / name)
+        return False
+    return True
+
+
+def _same(left: Path, right: Path) -> bool:
+    return left.is_file() and right.is_file() and filecmp.cmp(left, right, shallow=False)
 
 
 def _protoc(protos: Path, *arguments: str) -> None:

@@ -17,15 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from lava_grpc.api.handlers.wiring import build_handlers
-from lava_grpc.rest.app import HEALTH_PATH
 from lava_grpc.rest.forward import FORWARD_METHODS
 from lava_grpc.rest.inventory import REWRITE_PATH, endpoints
+from lava_grpc.rest.paths import DOCS_PATH, HEALTH_PATH, OPENAPI_PATH
 from lava_grpc.rest.shaped import SHAPES
 from lava_grpc.rest.target import FORWARD_PATH
 from lava_grpc.rest.transcode import bindings, services
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "rest.md"
 
+# No RPCs, and no credential is needed.
+_OWN = (
+    (HEALTH_PATH, "health: 200 and `SERVING`, or 503 and `NOT_SERVING`"),
+    (OPENAPI_PATH, "the OpenAPI 3.1 document of all of these paths"),
+    (DOCS_PATH, "the same as a page to read"),
+)
 _TABLE = re.compile(r"(<!-- generated: (\w+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 _PARAMETER = re.compile(r"\{\w+\}")
 
@@ -106,8 +112,8 @@ def _ours() -> str:
         for (method, _), (path, rpc) in served().items()
         if (method, shape(path)) not in documented
     )
-    health = f"| GET | `{HEALTH_PATH}` | health: 200 and `SERVING`, or 503 and `NOT_SERVING` |\n"
-    return f"| Method | Path | RPC |\n|---|---|---|\n{rows}{health}"
+    own = "".join(f"| GET | `{path}` | {what} |\n" for path, what in _OWN)
+    return f"| Method | Path | RPC |\n|---|---|---|\n{rows}{own}"
 
 
 def _resource(path: str) -> str:

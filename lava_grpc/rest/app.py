@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from lava_grpc.api.gate import CALLS_MAX, Gate
 from lava_grpc.core.errors import Reason, Refusal
 from lava_grpc.core.time import Clock
+from lava_grpc.rest.docs import add_docs
 from lava_grpc.rest.errors import defect, refused, wrong_method
 from lava_grpc.rest.forward import FORWARD_METHODS, Forwarder, is_forward
 from lava_grpc.rest.http import Answer, ClientGone, Incoming, Receive, Scope, Send, send_answer
-from lava_grpc.rest.inventory import REWRITE_PATH, add_missing, not_implemented
+from lava_grpc.rest.inventory import (
+    REWRITE_PATH,
+    REWRITE_TEMPLATE,
+    add_missing,
+    not_implemented,
+)
 from lava_grpc.rest.json_writer import dump
 from lava_grpc.rest.key_rates import KeyRates
 from lava_grpc.rest.limited import limited
+from lava_grpc.rest.paths import HEALTH_PATH
 from lava_grpc.rest.ports import Dispatcher
 from lava_grpc.rest.router import Endpoint, Params, Router
 from lava_grpc.rest.shaped import SHAPES, Choose
+from lava_grpc.rest.target import FORWARD_PATH, FORWARD_TEMPLATE
 from lava_grpc.rest.transcode import Limits, Transcoded, bindings, services
-
-HEALTH_PATH = "/healthz"
 
 # Metered operations may come as fast as they do.
 _HOT = "lava.v1.GatewayService"
@@ -53,7 +59,7 @@ def build_app(
     choose: Choose | None = None,
     clock: Clock | None = None,
 ) -> App:
-    """The application: every REST form in the protos, the gateway, and `GET /healthz`.
+    """The application: every REST form in the protos, the gateway, health, and its own document.
 
     `provider_bases` maps the aliases of `/v1/forward/{alias}/…` to base URLs.
     `serving` is asked for health, `choose` for the providers of calls that name a
@@ -79,6 +85,7 @@ def build_app(
             router.add(binding.http_method, binding.template, endpoint)
     add_missing(router)
     router.add("GET", HEALTH_PATH, _health(serving))
+    add_docs(router)
     forwarder = Forwarder(
         dispatcher,
         bases=provider_bases,
@@ -96,6 +103,14 @@ class App:
         self._gate = gate
         self._router = router
         self._forwarder = forwarder
+
+    def routes(self) -> Iterator[tuple[str, str]]:
+        """Method and path of all that is answered, 501 included."""
+        yield from self._router.routes()
+        yield from (("POST", path) for path in SHAPES)
+        yield "POST", REWRITE_TEMPLATE
+        for path in (FORWARD_PATH, FORWARD_TEMPLATE):
+            yield from ((method, path) for method in sorted(FORWARD_METHODS))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's entry."""
@@ -144,12 +159,14 @@ class App:
                 return wrong_method(sorted(FORWARD_METHODS))
             await self._forwarder(request, send)
             return None
-        if (shape := SHAPES.get(request.path)) is not None:
+        if request.path in SHAPES:
             if request.method != "POST":
                 return wrong_method(["POST"])
-            await self._forwarder.shaped(request, send, shape)
+            await self._forwarder.shaped(request, send)
             return None
         if request.path.startswith(REWRITE_PATH):
+            if request.method != "POST":
+                return wrong_method(["POST"])
             return await not_implemented(request, {})
         return await self._router.answer(request)
 

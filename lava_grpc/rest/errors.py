@@ -9,6 +9,7 @@ from lava_grpc.rest.http import Answer, BodyRefused
 from lava_grpc.rest.json_writer import dump
 
 REQUEST_ID_HEADER = "x-lava-request-id"
+CLAMPED_HEADER = "x-lava-clamped-output-tokens"
 
 
 def refused(refusal: Refusal) -> Answer:

@@ -53,6 +53,11 @@ def real_oneof(field: FieldDescriptor) -> str | None:
     return oneof.name
 
 
+def left_out(field: FieldDescriptor) -> bool:
+    """Whether an answer leaves it out when absent, instead of showing null."""
+    return not field.is_repeated and (is_optional(field) or real_oneof(field) is not None)
+
+
 @cache
 def enum_texts(enum: EnumDescriptor) -> MappingProxyType[int, str]:
     """Lava's spelling of each value: `RATE_TYPE_FIXED` is `fixed`. The zero value has none."""

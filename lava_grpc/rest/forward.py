@@ -15,8 +15,7 @@ from lava.v1 import gateway_service_pb2 as pb
 
 from lava_grpc.api.credentials import find_credential
 from lava_grpc.core.errors import Reason, Refusal
-from lava_grpc.core.spend_key import RequestShape
-from lava_grpc.rest.errors import REQUEST_ID_HEADER
+from lava_grpc.rest.errors import CLAMPED_HEADER, REQUEST_ID_HEADER
 from lava_grpc.rest.forward_request import HOP_BY_HOP, forward_request
 from lava_grpc.rest.http import (
     ClientGone,
@@ -35,6 +34,7 @@ FORWARD_METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST"
 
 _log = logging.getLogger("lava_grpc.rest")
 
+_OURS = frozenset((REQUEST_ID_HEADER, CLAMPED_HEADER))
 _NO_BODY = frozenset((204, 304))
 # A provider may let browsers in; with our credentials nobody does.
 _CORS = "access-control-"
@@ -71,27 +71,33 @@ class Forwarder:
         connection off, and the client sees that something is missing.
         """
         target = read_target(request.path, request.query, self._bases)
-        await self._forwarded(request, send, target, await self._body(request))
+        message = forward_request(request, target, await self._body(request))
+        await self._forwarded(request, send, target, message)
 
-    async def shaped(self, request: Incoming, send: Send, shape: RequestShape) -> None:
+    async def shaped(self, request: Incoming, send: Send) -> None:
         """As a call of itself, to the provider that the body's model stands for."""
         if self._choose is None:
             raise Refusal(Reason.NOT_IMPLEMENTED, "this service finds no providers by model")
+        target, message = await self._chosen(request, self._choose)
+        await self._forwarded(request, send, target, message)
+
+    async def _chosen(self, request: Incoming, choose: Choose) -> tuple[Target, pb.ForwardRequest]:
         body = await self._body(request)
         # Nothing is read out of a stranger's body.
         credential = find_credential(request.headers, ours_in(request.query))
         await self._dispatcher.authenticate(credential or "")
-        call = await placed(self._choose, shape, request.query, body)
-        await self._forwarded(request, send, call.target, call.body)
+        call = await placed(choose, request.path, request.query, body)
+        return call.target, forward_request(request, call.target, call.body)
 
     async def _body(self, request: Incoming) -> bytes:
         return await read_body(
             request, bytes_max=self._body_bytes_max, seconds_max=self._body_seconds_max
         )
 
-    async def _forwarded(self, request: Incoming, send: Send, target: Target, body: bytes) -> None:
+    async def _forwarded(
+        self, request: Incoming, send: Send, target: Target, message: pb.ForwardRequest
+    ) -> None:
         credential = find_credential(request.headers, target.ours)
-        message = forward_request(request, target, body)
         parts = self._dispatcher.forward(message, credential=credential or "")
         relay = asyncio.create_task(_Relay(parts, send).run())
         gone = asyncio.create_task(_disconnected(request.receive))
@@ -187,9 +193,11 @@ async def _disconnected(receive: Receive) -> None:
 
 def _start(head: pb.ForwardHead) -> Event:
     headers: RawHeaders = [(REQUEST_ID_HEADER.encode(), _encoded(head.request_id))]
+    if head.HasField("clamped_output_tokens"):
+        headers.append((CLAMPED_HEADER.encode(), str(head.clamped_output_tokens).encode()))
     for header in head.headers:
         name = header.name.lower()
-        if name in HOP_BY_HOP or name == REQUEST_ID_HEADER or name.startswith(_CORS):
+        if name in HOP_BY_HOP or name in _OURS or name.startswith(_CORS):
             continue
         if name == "content-length" and head.status in _NO_BODY:
             # It tells of a body that is not sent; the server would wait for it.

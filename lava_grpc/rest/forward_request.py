@@ -49,6 +49,12 @@ _DROPPED = HOP_BY_HOP | {
 }
 _LAVA = "x-lava-"
 _METADATA = "x-lava-metadata"
+_HOLD_POLICY = "x-lava-hold-policy"
+_CLAMP_OUTPUT = "x-lava-clamp-output"
+_HOLD_POLICIES = {
+    "upper_bound": pb.HOLD_POLICY_UPPER_BOUND,
+    "expected": pb.HOLD_POLICY_EXPECTED,
+}
 _NAME_SHOWN_MAX = 80
 
 
@@ -56,7 +62,8 @@ def forward_request(request: Incoming, target: Target, body: bytes) -> pb.Forwar
     """The call as the gateway takes it. Who pays is in the credential, not here.
 
     An `Idempotency-Key` becomes the request id, and goes on to the provider.
-    Raises INVALID_FIELD for `metadata`.
+    `X-Lava-Hold-Policy` and `X-Lava-Clamp-Output` are fields of ForwardRequest.
+    Raises INVALID_FIELD for `metadata`, `hold_policy` and `clamp_output`.
     """
     return pb.ForwardRequest(
         url=target.url,
@@ -65,6 +72,8 @@ def forward_request(request: Incoming, target: Target, body: bytes) -> pb.Forwar
         body=body,
         request_id=request.headers.get(IDEMPOTENCY_HEADER) or None,
         metadata=_metadata(target.ours, request.raw_headers),
+        hold_policy=_hold_policy(request.headers),
+        clamp_output=_clamp_output(request.headers),
     )
 
 
@@ -74,6 +83,23 @@ def _passed_on(headers: RawHeaders, connection: str) -> Iterable[pb.Header]:
         name = raw_name.decode("latin-1").lower()
         if name not in _DROPPED and not name.startswith(_LAVA) and name not in named:
             yield pb.Header(name=name, value=raw_value.decode("latin-1"))
+
+
+def _hold_policy(headers: Mapping[str, str]) -> pb.HoldPolicy.ValueType:
+    text = headers.get(_HOLD_POLICY)
+    if text is None:
+        return pb.HOLD_POLICY_UNSPECIFIED
+    policy = _HOLD_POLICIES.get(text.strip().lower())
+    if policy is None:
+        raise invalid("hold_policy", "must be upper_bound or expected")
+    return policy
+
+
+def _clamp_output(headers: Mapping[str, str]) -> bool:
+    text = headers.get(_CLAMP_OUTPUT, "false").strip().lower()
+    if text not in ("true", "false"):
+        raise invalid("clamp_output", "must be true or false")
+    return text == "true"
 
 
 def _metadata(ours: Mapping[str, str], headers: RawHeaders) -> dict[str, str]:

@@ -33,6 +33,7 @@ class Answer:
     body: bytes
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = JSON_TYPE
 
 
 class Incoming:
@@ -74,9 +75,9 @@ async def read_body(request: Incoming, *, bytes_max: int, seconds_max: float) ->
 
 
 async def send_answer(send: Send, answer: Answer) -> None:
-    """Send it as JSON."""
+    """Send it whole."""
     headers = [
-        (b"content-type", JSON_TYPE.encode()),
+        (b"content-type", answer.content_type.encode()),
         (b"content-length", str(len(answer.body)).encode()),
         *((name.encode(), value.encode("latin-1")) for name, value in answer.headers.items()),
     ]

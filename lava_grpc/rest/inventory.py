@@ -33,6 +33,9 @@ _OTHERS = (
 REWRITE_PATH = "/v1/rewrite/"
 """Format translation; any number of segments follow."""
 
+REWRITE_TEMPLATE = f"{REWRITE_PATH}{{client_format}}/{{url}}"
+"""What follows, by name."""
+
 
 def endpoints() -> tuple[tuple[str, str], ...]:
     """Method and path of every endpoint that Lava documents, save the gateway's own paths."""

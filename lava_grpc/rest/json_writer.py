@@ -28,8 +28,7 @@ from lava_grpc.rest.fields import (
     enum_texts,
     enum_type,
     is_map,
-    is_optional,
-    real_oneof,
+    left_out,
     sub_message,
 )
 
@@ -60,12 +59,8 @@ def dump(value: Plain) -> bytes:
 
 @cache
 def _plan(descriptor: Descriptor) -> tuple[dict[str, Plain], dict[int, tuple[str, Show | None]]]:
-    absent = {f.name: _absent(f) for f in descriptor.fields if not _left_out(f)}
+    absent = {f.name: _absent(f) for f in descriptor.fields if not left_out(f)}
     return absent, {f.number: (f.name, _show(f)) for f in descriptor.fields}
-
-
-def _left_out(field: FieldDescriptor) -> bool:
-    return not field.is_repeated and (is_optional(field) or real_oneof(field) is not None)
 
 
 def _absent(field: FieldDescriptor) -> Plain:

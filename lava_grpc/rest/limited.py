@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lava_grpc.api.credentials import find_credential
 from lava_grpc.core.errors import Reason, Refusal
 from lava_grpc.rest.errors import refused
@@ -30,6 +32,6 @@ def limited(endpoint: Endpoint, rates: KeyRates) -> Endpoint:
             answer = refused(refusal)
         if good and not headers:
             headers = rates.good(credential)
-        return Answer(answer.body, answer.status, {**answer.headers, **headers})
+        return replace(answer, headers={**answer.headers, **headers})
 
     return count

@@ -55,8 +55,12 @@ class Router:
 
     def has(self, method: str, template: str) -> bool:
         """Whether a route of this shape exists, whatever its parameters are called."""
-        path = _PARAMETER.sub("{}", template)
+        path = shape(template)
         return any(method in node.endpoints for node, _ in _matches(self._root, _split(path), ()))
+
+    def routes(self) -> Iterator[tuple[str, str]]:
+        """Method and path of every route, its parameters by name."""
+        yield from _routes(self._root, ())
 
     async def answer(self, request: Incoming) -> Answer:
         """What the request's endpoint answers; 404 or 405 where there is none."""
@@ -68,6 +72,21 @@ class Router:
                 return await endpoint(request, params)
             allowed |= node.endpoints.keys()
         return wrong_method(sorted(allowed)) if allowed else unknown_path()
+
+
+def shape(template: str) -> str:
+    """The path without its parameters' names."""
+    return _PARAMETER.sub("{}", template)
+
+
+def _routes(node: _Node, segments: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for method, (_, names) in node.endpoints.items():
+        left = iter(names)
+        yield method, "".join(f"/{s or f'{{{next(left)}}}'}" for s in segments)
+    for literal, below in node.literals.items():
+        yield from _routes(below, (*segments, literal))
+    if node.parameter is not None:
+        yield from _routes(node.parameter, (*segments, ""))
 
 
 def _split(path: str) -> list[str]:

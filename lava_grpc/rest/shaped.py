@@ -1,6 +1,6 @@
-"""`POST /v1/chat/completions` and `POST /v1/messages`: the model's name decides where they go.
+"""Paths in OpenAI's and Anthropic's shapes that name no provider: the body's model decides.
 
-From there on they are forwarded calls like any other.
+From there on their calls are forwarded calls like any other.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ SHAPES: Mapping[str, RequestShape] = MappingProxyType(
     {
         "/v1/chat/completions": RequestShape.OPENAI,
         "/v1/messages": RequestShape.ANTHROPIC,
+        "/v1/messages/count_tokens": RequestShape.ANTHROPIC,
     }
 )
 """The shape of calls to each path."""
+
+# What a path has beyond its shape's own endpoint.
+_BEYOND = MappingProxyType({"/v1/messages/count_tokens": "/count_tokens"})
 
 _ANYWHERE = "https://model.invalid/"
 
@@ -59,11 +63,16 @@ def ours_in(query: str) -> Mapping[str, str]:
     return read_target(f"{FORWARD_PATH}/{_ANYWHERE}", query, {}).ours
 
 
-async def placed(choose: Choose, shape: RequestShape, query: str, body: bytes) -> Placed:
-    """The target that the body's model stands for, with the query that is not ours."""
+async def placed(choose: Choose, path: str, query: str, body: bytes) -> Placed:
+    """The target of a call to `path`, one of SHAPES: the body's model stands for its host.
+
+    The query that is not ours goes with it.
+    """
+    shape = SHAPES[path]
     if len(body) < LARGE_BODY_BYTES:
         shaped = choose(shape, body)
     else:
         shaped = await asyncio.to_thread(choose, shape, body)
-    target = read_target(f"{FORWARD_PATH}/{shaped.url}", query, {})
+    url = shaped.url + _BEYOND.get(path, "")
+    target = read_target(f"{FORWARD_PATH}/{url}", query, {})
     return Placed(target, shaped.body)

@@ -17,6 +17,9 @@ from lava_grpc.core.errors import invalid, not_found
 
 FORWARD_PATH = "/v1/forward"
 
+FORWARD_TEMPLATE = f"{FORWARD_PATH}/{{target}}"
+"""A target in the path; it may have slashes."""
+
 URL_CHARS_MAX = 8 * 1024
 """The longest target."""
 

@@ -40,7 +40,9 @@ SHOWN_MAX = 8
 """How many answers of a public RPC are kept as JSON."""
 
 _PARAMETERS = re.compile(r"\{([^}]*)\}")
-_WHOLE_BODY = "*"
+WHOLE_BODY = "*"
+"""A rule's body that is the whole message."""
+
 _MASK = "update_mask"
 
 
@@ -96,7 +98,7 @@ def _binding(
     if verb in (None, "custom"):
         raise ValueError(f"{method.full_name}: needs get, put, post, delete or patch")
     template: str = getattr(rule, verb)
-    for name in _PARAMETERS.findall(template):
+    for name in parameters_of(template):
         found = setter_of(method.input_type, name)
         if found is None or found[1]:
             raise ValueError(f"{method.full_name}: {name} cannot be a path parameter")
@@ -112,8 +114,13 @@ def _binding(
     )
 
 
+def parameters_of(template: str) -> list[str]:
+    """The fields that a path names, in its order."""
+    return _PARAMETERS.findall(template)
+
+
 def _check_part(descriptor: Descriptor, name: str) -> None:
-    if name in ("", _WHOLE_BODY):
+    if name in ("", WHOLE_BODY):
         return
     part = descriptor.fields_by_name.get(name)
     if part is None or part.message_type is None or part.is_repeated:
@@ -130,7 +137,7 @@ class Transcoded:
         descriptor = descriptor_of(binding.request)
         self._parameters = [
             (found[0], name)
-            for name in _PARAMETERS.findall(binding.template)
+            for name in parameters_of(binding.template)
             if (found := setter_of(descriptor, name)) is not None
         ]
         fields = descriptor.fields_by_name
@@ -178,7 +185,7 @@ class Transcoded:
         return Answer(json_writer.dump(shown.get(part) if part else shown), status)
 
     def _fill_from_body(self, message: Message, fields: dict[str, Json], params: Params) -> None:
-        if self._binding.body != _WHOLE_BODY:
+        if self._binding.body != WHOLE_BODY:
             part = getattr(message, self._binding.body)
             part.SetInParent()
             json_reader.fill(part, fields)
@@ -198,7 +205,7 @@ class Transcoded:
     ) -> None:
         # `key` is the credential's place in Google's style.
         given = [pair for pair in pairs if pair[0] != "key"]
-        if given and self._binding.body == _WHOLE_BODY:
+        if given and self._binding.body == WHOLE_BODY:
             raise invalid(given[0][0][:80], "must be given in the body")
         fill_from_query(message, given, frozenset((*params, self._binding.body)))
 

@@ -77,6 +77,18 @@ def setter_of(descriptor: Descriptor, path: str) -> tuple[Set, bool] | None:
     return _nested(first, inner[0]), inner[1]
 
 
+def fields_of(descriptor: Descriptor) -> list[FieldDescriptor]:
+    """The message's own fields that a URL can set."""
+    return [field for field in descriptor.fields if field.name in _setters(descriptor)]
+
+
+def field_of(descriptor: Descriptor, path: str) -> FieldDescriptor:
+    """The field at `path`. Raises KeyError where there is none."""
+    first, _, rest = path.partition(".")
+    field = descriptor.fields_by_name[first]
+    return field_of(sub_message(field), rest) if rest else field
+
+
 def _nested(name: str, inner: Set) -> Set:
     return lambda message, text, path: inner(getattr(message, name), text, path)
 

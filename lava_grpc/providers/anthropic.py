@@ -134,23 +134,3 @@ def _billed(fields: Mapping[str, object]) -> list[Mapping[str, object]]:
     rounds = iterations if isinstance(iterations, list) else []
     compactions = [r for r in rounds if counts.at(r, "type") == "compaction"]
     return [fields, *compactions]
-
-
-class BatchResultsReader(MessagesReader):
-    """Batch results: one JSON document a line, each with a message of its own."""
-
-    @override
-    def event(self, name: bytes, data: bytes) -> bool:
-        del name
-        message = counts.at(counts.parse_json(data), "result", "message")
-        if isinstance(message, Mapping):
-            before, self.counts, self._fields = self.counts, {}, {}
-            self.document(message)
-            for key, value in before.items():
-                self.counts[key] = self.counts.get(key, 0) + value
-        self.extra["processing"] = "batch"
-        return False
-
-    @override
-    def ended(self) -> None:
-        self.complete = True

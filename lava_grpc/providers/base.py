@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from lava_grpc.core.usage import NOTHING, Usage
@@ -37,8 +38,32 @@ class Call:
     # Set where the answer tells of work that an earlier call started (a background
     # response, a batch): such usage is charged once per job, however often it is fetched.
     job_id: str | None = None
+    # The request asks for work that goes on after the answer.
+    background: bool = False
     request_usage: Usage = NOTHING  # units already known from the request (characters to speak)
     body: Mapping[str, Any] | None = None  # parsed JSON body, None for other content
+
+
+class JobState(StrEnum):
+    """How far work has come that goes on after the answer that started it."""
+
+    RUNNING = "running"
+    # Its usage is in this answer, or was known from the request.
+    ENDED = "ended"
+    # It ended, and its usage is in another answer: its results.
+    RESULTS_ELSEWHERE = "results_elsewhere"
+    # It failed or was cancelled: nothing but what it states was used.
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class JobSeen:
+    """What an answer says of such work."""
+
+    ident: str
+    state: JobState
+    # The id under which its results are fetched, where that is another one.
+    results: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +91,10 @@ class UsageReading:
     # `stated_output_cost` is the output's part of `stated_cost`. The others are for the
     # record alone, such as `web_search_calls`, `job_status`.
     extra: Mapping[str, str] = field(default_factory=dict)
+    # Work that goes on after this answer, or that this answer tells of.
+    job: JobSeen | None = None
+    # The calls within `usage` that are priced each by itself (a batch's), with their models.
+    parts: tuple[tuple[str | None, Usage], ...] = ()
 
 
 class UsageTap(Protocol):

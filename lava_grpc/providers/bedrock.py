@@ -74,6 +74,11 @@ class InvokeReader(MessagesReader, ConverseReader):
 
     text = text_pattern("text", "generation", "outputText", "content", "thinking", "partial_json")
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # The model stated all of its usage by itself.
+        self._totals = False
+
     @override
     def headers(self, headers: Mapping[str, str]) -> None:
         self._metrics(
@@ -92,6 +97,7 @@ class InvokeReader(MessagesReader, ConverseReader):
     @override
     def usage(self, usage: object) -> None:
         """Take over a `usage` object in the shape of Anthropic, converse or OpenAI."""
+        self._totals = self._totals or isinstance(usage, Mapping)
         if counts.count(usage, "inputTokens") is not None:
             ConverseReader.usage(self, usage)
         elif counts.count(usage, "prompt_tokens") is not None:
@@ -125,7 +131,8 @@ class InvokeReader(MessagesReader, ConverseReader):
         metrics = event.get(_METRICS)
         if isinstance(metrics, Mapping):
             self.complete = True
-            if not self.stated:
+            # AWS's own totals: of models that count in every event, or not at all.
+            if not self._totals:
                 self._metrics(
                     fresh=counts.count(metrics, "inputTokenCount"),
                     output=counts.count(metrics, "outputTokenCount"),
@@ -137,12 +144,12 @@ class InvokeReader(MessagesReader, ConverseReader):
     def _own_counts(self, document: Mapping[str, Any]) -> None:
         """Llama's and Titan's counts, which stand beside the answer's text."""
         prompt = counts.first_count(document, ("prompt_token_count",), ("inputTextTokenCount",))
-        if prompt is None:
-            return
-        results = document.get("results")
         output = counts.first_count(
             document, ("generation_token_count",), ("totalOutputTextTokenCount",)
         )
+        if prompt is None and output is None:
+            return
+        results = document.get("results")
         if output is None and isinstance(results, list):
             output = sum(counts.count(result, "tokenCount") or 0 for result in results)
         self.stated = True

@@ -32,6 +32,7 @@ def _compatible(
     )
 
 
+_OPENAI_REGIONS = ("us", "eu", "au", "ca", "gb", "in", "jp", "kr", "sg", "ae")
 _ALWAYS = StreamUsage.ALWAYS
 _UNKNOWN = StreamUsage.UNKNOWN
 
@@ -40,10 +41,11 @@ _OWN_FORMATS = (
         id="openai",
         label="OpenAI",
         base_url="https://api.openai.com/v1",
-        hosts=("api.openai.com", "us.api.openai.com", "eu.api.openai.com"),
+        # And one for each region that data may be kept in.
+        hosts=("api.openai.com", *(f"{region}.api.openai.com" for region in _OPENAI_REGIONS)),
         price_provider="openai",
         stream_usage=StreamUsage.ASK,
-        quirks=frozenset((Quirk.FREE_MODERATION,)),
+        quirks=frozenset((Quirk.FREE_MODERATION, Quirk.NULL_USAGE_IF_ASKED)),
     ),
     Provider(
         id="anthropic",
@@ -73,6 +75,7 @@ _OWN_FORMATS = (
         family=Family.GEMINI,
         hosts=("aiplatform.googleapis.com",),
         host_patterns=("*-aiplatform.googleapis.com", "aiplatform.*.rep.googleapis.com"),
+        regional=True,
         price_provider="google",
         stream_usage=StreamUsage.ASK,
         quirks=frozenset((Quirk.THINKING_IN_TOTAL,)),
@@ -87,6 +90,7 @@ _OWN_FORMATS = (
             "bedrock-runtime-fips.*.amazonaws.com",
             "bedrock-mantle.*.api.aws",
         ),
+        regional=True,
         auth=AuthStyle.AWS_SIGV4,
         price_provider="aws",
         stream_usage=StreamUsage.ASK,
@@ -99,6 +103,8 @@ _OWN_FORMATS = (
             "*.openai.azure.com",
             "*.cognitiveservices.azure.com",
             "*.services.ai.azure.com",
+            "*.openai.azure.us",
+            "*.*.models.ai.azure.com",
         ),
         auth=AuthStyle.API_KEY,
         price_provider="azure",
@@ -134,7 +140,7 @@ _OWN_FORMATS = (
         label="Deepgram",
         base_url="https://api.deepgram.com/v1",
         family=Family.SPEECH,
-        hosts=("api.deepgram.com",),
+        hosts=("api.deepgram.com", "api.eu.deepgram.com"),
         auth=AuthStyle.TOKEN,
     ),
     Provider(
@@ -144,6 +150,27 @@ _OWN_FORMATS = (
         family=Family.SPEECH,
         hosts=("api.assemblyai.com", "api.eu.assemblyai.com"),
         auth=AuthStyle.RAW,
+    ),
+    Provider(
+        id="replicate",
+        label="Replicate",
+        base_url="https://api.replicate.com/v1",
+        family=Family.MEDIA,
+        hosts=("api.replicate.com",),
+    ),
+    Provider(
+        id="stability",
+        label="Stability AI",
+        base_url="https://api.stability.ai/v2beta",
+        family=Family.MEDIA,
+        hosts=("api.stability.ai",),
+    ),
+    Provider(
+        id="runway",
+        label="Runway",
+        base_url="https://api.dev.runwayml.com/v1",
+        family=Family.MEDIA,
+        hosts=("api.dev.runwayml.com",),
     ),
     Provider(
         id="snowflake",
@@ -184,6 +211,8 @@ _COMPATIBLE = (
         "xai",
         "xAI",
         "https://api.x.ai/v1",
+        "us-east-1.api.x.ai",
+        "eu-west-1.api.x.ai",
         price="x-ai",
         usage=_ALWAYS,
         quirks=frozenset((Quirk.REASONING_APART,)),
@@ -281,7 +310,20 @@ _COMPATIBLE = (
         price="cloudflare",
         usage=_ALWAYS,
     ),
-    _compatible("github", "GitHub Models", "https://models.github.ai/inference"),
+    # Its compatible endpoint names models as `provider/model`; a provider's own endpoints
+    # follow the gateway's name in the path.
+    _compatible(
+        "cloudflare-gateway",
+        "Cloudflare AI Gateway",
+        "https://gateway.ai.cloudflare.com/v1/example/example/compat",
+        usage=_UNKNOWN,
+    ),
+    _compatible(
+        "github",
+        "GitHub Models",
+        "https://models.github.ai/inference",
+        "models.inference.ai.azure.com",
+    ),
     _compatible(
         "ovhcloud",
         "OVHcloud",

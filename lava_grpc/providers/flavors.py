@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 from lava_grpc.providers import (
     anthropic,
+    batches,
     bedrock,
     cohere,
     gemini,
     generic,
+    jobs,
     openai,
     openai_media,
     routes,
 )
+from lava_grpc.providers.provider import Provider
 from lava_grpc.providers.reader import Reader
 
 
@@ -43,7 +46,11 @@ FLAVORS: dict[str, Flavor] = {
     "ocr": Flavor(generic.OcrReader, generates=False),
     "conversations": Flavor(generic.ConversationReader),
     "messages": Flavor(anthropic.MessagesReader),
-    "batch_results": Flavor(anthropic.BatchResultsReader, generates=False),
+    "batch": Flavor(batches.BatchReader, generates=False),
+    "batch_results": Flavor(batches.BatchResultsReader, json_request=False, generates=False),
+    "job": Flavor(jobs.JobReader, generates=False),
+    "job_content": Flavor(jobs.JobContentReader, json_request=False, generates=False),
+    "video": Flavor(jobs.JobReader, json_request=False, generates=False),
     "generate": Flavor(gemini.GenerateReader),
     "embed": Flavor(gemini.EmbedReader, generates=False),
     "predict": Flavor(gemini.PredictReader, generates=False),
@@ -58,6 +65,19 @@ FLAVORS: dict[str, Flavor] = {
     routes.NO_USAGE: Flavor(generic.NoUsageReader, json_request=False, generates=False),
 }
 """Every flavor by its name, which is `Call.flavor`."""
+
+
+def flavor_at(provider: Provider, name: str) -> Flavor:
+    """The flavor of this name: everybody's, or one of the provider's own."""
+    found = FLAVORS.get(name)
+    if found is not None:
+        return found
+    own = next(endpoint for endpoint in provider.endpoints if endpoint.flavor == name)
+    return Flavor(own.reader, json_request=own.json_request, generates=own.generates)
+
+
+LINE_FLAVORS = frozenset(("batch_results",))
+"""The flavors whose answers are a document a line, whatever their content type says."""
 
 STREAM_OPTION_FLAVORS = frozenset(("chat", "completions"))
 """The flavors whose streams state usage only when `stream_options` asks for it."""

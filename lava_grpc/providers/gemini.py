@@ -6,12 +6,13 @@ the published REST reference, the official SDK's types, and recorded traffic.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from typing_extensions import override
 
-from lava_grpc.providers import counts
+from lava_grpc.providers import counts, job_states
 from lava_grpc.providers.reader import Reader, text_pattern
 
 # Vertex AI names the way a call was served; the words of its price list differ.
@@ -24,6 +25,9 @@ _TRAFFIC_TIERS = {
 # A document is read as pictures of its pages and billed so.
 _PICTURES = frozenset(("IMAGE", "DOCUMENT"))
 _AUDIO = frozenset(("AUDIO",))
+_VIDEO = frozenset(("VIDEO",))
+# The generation from which each search is billed; before it, each answer that searched is.
+_BY_SEARCH = re.compile(r"gemini-(?:[3-9]|\d\d)")
 
 
 class GenerateReader(Reader):
@@ -34,12 +38,15 @@ class GenerateReader(Reader):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._fields: dict[str, object] = {}
+        self._blocked = False
 
     @override
     def document(self, document: Mapping[str, Any]) -> None:
         self.name(document, model="modelVersion", ident="responseId")
         if document.get("error"):
             self.failed = True
+        if counts.at(document, "promptFeedback", "blockReason"):
+            self._blocked = True
         metadata = document.get("usageMetadata")
         if isinstance(metadata, Mapping):
             self._usage(metadata)
@@ -53,14 +60,13 @@ class GenerateReader(Reader):
         chunk = counts.parse_json(data)
         if isinstance(chunk, Mapping):
             self.document(chunk)
-        if b'"finishReason"' in data:
-            self.complete = True
+            self.complete = self.complete or b'"finishReason"' in data
         return False
 
     @override
     def ended(self) -> None:
         # A prompt that was blocked ends without a finish reason, and states usage.
-        self.complete = self.complete or bool(self._fields and not self.output_bytes)
+        self.complete = self.complete or self._blocked
 
     def _usage(self, metadata: Mapping[str, Any]) -> None:
         self._fields.update({key: value for key, value in metadata.items() if value is not None})
@@ -81,6 +87,7 @@ class GenerateReader(Reader):
             cache_read_tokens=counts.count(fields, "cachedContentTokenCount"),
             input_audio_tokens=_modality(fields, inputs, _AUDIO),
             input_image_tokens=_modality(fields, inputs, _PICTURES),
+            input_video_tokens=_modality(fields, inputs, _VIDEO),
             output_audio_tokens=_modality(fields, outputs, _AUDIO),
             output_image_tokens=_modality(fields, outputs, _PICTURES),
             cache_audio_read_tokens=_modality(fields, cached, _AUDIO),
@@ -90,13 +97,15 @@ class GenerateReader(Reader):
         self.remember("service_tier", tier.lower() if isinstance(tier, str) else None)
 
     def _searches(self, document: Mapping[str, Any]) -> None:
-        # Searches show in the answer, and are billed beyond a free daily number that only
-        # Google knows: they are noted, and not counted as usage.
+        # Each is billed at the list price. What Google gives an account free in a day is the
+        # account's, as any discount: it is nobody's call in particular.
         candidates = document.get("candidates")
         for candidate in candidates if isinstance(candidates, list) else []:
             queries = counts.at(candidate, "groundingMetadata", "webSearchQueries")
             if isinstance(queries, list) and queries:
                 self.extra["web_search_calls"] = str(len(queries))
+                by_search = _BY_SEARCH.search(self.model or self.call.model or "") is not None
+                self.state(web_searches=len(queries) if by_search else 1)
 
 
 class EmbedReader(GenerateReader):
@@ -141,6 +150,7 @@ class InteractionsReader(Reader):
     def document(self, document: Mapping[str, Any]) -> None:
         self.name(document)
         self.remember("job_status", document.get("status"))
+        self.job = job_states.background(self.call, self.response_id, document.get("status"))
         self.failed = self.failed or bool(document.get("error"))
         usage = document.get("usage")
         if not isinstance(usage, Mapping):
@@ -156,6 +166,7 @@ class InteractionsReader(Reader):
             cache_read_tokens=counts.count(usage, "total_cached_tokens"),
             input_audio_tokens=_modality(usage, ("input_tokens_by_modality",), _AUDIO),
             input_image_tokens=_modality(usage, ("input_tokens_by_modality",), _PICTURES),
+            input_video_tokens=_modality(usage, ("input_tokens_by_modality",), _VIDEO),
             output_audio_tokens=_modality(usage, ("output_tokens_by_modality",), _AUDIO),
             output_image_tokens=_modality(usage, ("output_tokens_by_modality",), _PICTURES),
         )

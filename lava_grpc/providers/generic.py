@@ -8,6 +8,8 @@ from typing import Any
 from typing_extensions import override
 
 from lava_grpc.providers import counts
+from lava_grpc.providers.base import JobSeen, JobState
+from lava_grpc.providers.job_states import state_of
 from lava_grpc.providers.openai import OpenAIReader
 from lava_grpc.providers.reader import Reader, text_pattern
 
@@ -94,6 +96,18 @@ class ConversationReader(OpenAIReader):
             self.failed = True
         return False
 
+    @override
+    def usage(self, usage: object) -> None:
+        """Take over a `usage` object, with what connectors read and how often they were called."""
+        super().usage(usage)
+        read = counts.count(usage, "connector_tokens")
+        if read:
+            # Beside `prompt_tokens`, and billed as input.
+            self.state(input_tokens=self.counts.get("input_tokens", 0) + read)
+        called = counts.at(usage, "connectors")
+        searches = counts.total_of(called, ("web_search",), ("web_search_premium",))
+        self.state(web_searches=searches or None, images=counts.count(called, "image_generation"))
+
 
 class OllamaReader(Reader):
     """Ollama's own chat, generate and embed, which stream a document a line."""
@@ -130,7 +144,13 @@ class DurationReader(Reader):
     def document(self, document: Mapping[str, Any]) -> None:
         ident = document.get("transcription_id") or document.get("id")
         self.response_id = counts.text(ident or counts.at(document, "metadata", "request_id"))
-        self.remember("job_status", document.get("status"))
+        status = document.get("status")
+        self.remember("job_status", status)
+        self.model = counts.text(document.get("speech_model"))
+        if self.response_id is not None and isinstance(status, str):
+            # AssemblyAI writes it down meanwhile.
+            self.job = JobSeen(self.response_id, state_of(status))
+            self.failed = self.job.state is JobState.FAILED
         for stated in (
             counts.at(document, "metadata", "duration"),
             document.get("audio_duration"),
@@ -139,7 +159,9 @@ class DurationReader(Reader):
             seconds = counts.micros(stated)
             if seconds is not None:
                 self.stated = True
-                self.state(input_micros=seconds)
+                # Deepgram bills each channel that it writes down.
+                channels = counts.count(document, "metadata", "channels") or 1
+                self.state(input_micros=seconds * channels)
                 return
 
 

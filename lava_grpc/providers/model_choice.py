@@ -20,7 +20,12 @@ _ENDS = {RequestShape.OPENAI: "/chat/completions", RequestShape.ANTHROPIC: "/mes
 # What their base URLs lack to be those of OpenAI's format.
 _COMPATIBLE_PARTS = {"google": "/openai"}
 # Their hosts are an account's, a region's or a project's own, so that a name tells too little.
-_UNNAMED = frozenset(("azure", "snowflake", "databricks", "cloudflare", "google-vertex", "bedrock"))
+_UNNAMED = frozenset(
+    (
+        *("azure", "snowflake", "databricks", "google-vertex", "bedrock"),
+        *("cloudflare", "cloudflare-gateway"),
+    )
+)
 # Makers of models by how the names of theirs begin: a new model goes to its maker at once.
 _MAKERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), ident)

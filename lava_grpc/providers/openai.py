@@ -12,7 +12,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from lava_grpc.providers import counts
+from lava_grpc.providers import counts, job_states
 from lava_grpc.providers.provider import Quirk
 from lava_grpc.providers.reader import Reader, text_pattern
 
@@ -37,6 +37,7 @@ _REASONING = (
     ("output_tokens_details", "reasoning_tokens"),
     ("reasoning_tokens",),
 )
+_SEARCHING = re.compile(r"-search-(?:preview|api)\b")
 # One US dollar in the ticks that xAI states its price in.
 _XAI_TICKS_EXPONENT = 10
 
@@ -59,6 +60,7 @@ class OpenAIReader(Reader):
         prompt = counts.first_count(usage, ("prompt_tokens",), ("input_tokens",))
         completion = counts.first_count(usage, ("completion_tokens",), ("output_tokens",))
         total = counts.count(usage, "total_tokens")
+        self._cost(usage)
         if prompt is None and completion is None and total is None:
             return
         self.stated = True
@@ -83,7 +85,6 @@ class OpenAIReader(Reader):
             ),
         )
         self._modalities(usage)
-        self._cost(usage)
 
     def _output(
         self,
@@ -172,6 +173,7 @@ class ChatReader(OpenAIReader):
     @override
     def document(self, document: Mapping[str, Any]) -> None:
         super().document(document)
+        self._searched()
         if not self.stated:
             self.usage(counts.at(document, "result", "usage"))  # Cloudflare's own envelope
             self.model = self.model or counts.text(counts.at(document, "result", "model"))
@@ -184,19 +186,21 @@ class ChatReader(OpenAIReader):
         self.add_text(data)
         self._events += 1
         opening = self.model is None and self._events <= _OPENING_EVENTS
+        finished = _FINISHED.search(data) is not None
         has_usage = _USAGE.search(data) is not None
-        if _FINISHED.search(data) is not None:
-            self.complete = True
-        if opening or has_usage or name == b"error" or b'"error"' in data:
-            return self._chunk(counts.parse_json(data), name)
+        if finished or opening or has_usage or name == b"error" or b'"error"' in data:
+            return self._chunk(counts.parse_json(data), name, finished=finished)
         return False
 
-    def _chunk(self, chunk: object, name: bytes) -> bool:
+    def _chunk(self, chunk: object, name: bytes, *, finished: bool) -> bool:
         if not isinstance(chunk, Mapping):
+            # Cut off, it finishes nothing, whatever it began to say.
             return False
+        self.complete = self.complete or finished
         self.name(chunk)
         self.remember("service_tier", chunk.get("service_tier"))
-        if chunk.get("error") or name == b"error":
+        # Groq says under `x_groq` why it stopped a stream early.
+        if chunk.get("error") or name == b"error" or counts.at(chunk, "x_groq", "error"):
             self.failed = True
         self.usage(counts.at(chunk, "x_groq", "usage"))
         choices = chunk.get("choices")
@@ -205,7 +209,14 @@ class ChatReader(OpenAIReader):
                 self.usage(counts.at(choice, "usage"))
         usage = chunk.get("usage")
         self.usage(usage)
+        self._searched()
         return choices == [] and isinstance(usage, Mapping)
+
+    def _searched(self) -> None:
+        # OpenAI's search models search once in every call, and count nothing.
+        model = self.model or self.call.model or ""
+        if self.stated and _SEARCHING.search(model) and "web_searches" not in self.counts:
+            self.state(web_searches=1)
 
 
 class ResponsesReader(OpenAIReader):
@@ -217,19 +228,33 @@ class ResponsesReader(OpenAIReader):
     def document(self, document: Mapping[str, Any]) -> None:
         super().document(document)
         self.remember("job_status", document.get("status"))
+        self.job = job_states.background(self.call, self.response_id, document.get("status"))
         if document.get("status") == "failed":
             self.failed = True
-        # The tool calls that are billed by the piece. Only a stated number becomes usage;
-        # calls that merely show among the output items are noted beside it.
-        self.state(web_searches=counts.count(document, "tool_usage", "web_search", "num_requests"))
         # Pictures made on the way are another model's tokens, at that model's price.
         for kind in ("input_tokens", "output_tokens"):
             if made := counts.count(document, "tool_usage", "image_gen", kind):
                 self.extra[f"image_gen_{kind}"] = str(made)
+        self._tool_calls(document)
+
+    def _tool_calls(self, document: Mapping[str, Any]) -> None:
+        """Count the tool calls that are billed by the piece, as stated, else as they show.
+
+        Of a web search's calls only those that search are billed, not those that open
+        a page that was found.
+        """
         output = document.get("output")
-        items = output if isinstance(output, list) else []
-        if searches := sum(counts.at(item, "type") == "web_search_call" for item in items):
-            self.extra["web_search_calls"] = str(searches)
+        items = [item for item in output if _happened(item)] if isinstance(output, list) else []
+        searches = [item for item in items if item.get("type") == "web_search_call"]
+        actions = [counts.text(counts.at(item, "action", "type")) for item in searches]
+        billed = sum(action in {None, "search"} for action in actions)
+        stated = counts.count(document, "tool_usage", "web_search", "num_requests")
+        self.state(
+            web_searches=stated if stated is not None else billed or None,
+            file_searches=sum(item.get("type") == "file_search_call" for item in items) or None,
+        )
+        if searches:
+            self.extra["web_search_calls"] = str(len(searches))
 
     @override
     def event(self, name: bytes, data: bytes) -> bool:
@@ -248,6 +273,11 @@ class ResponsesReader(OpenAIReader):
     def _response(self, response: object) -> None:
         if isinstance(response, Mapping):
             self.document(response)
+
+
+def _happened(item: object) -> bool:
+    """Whether an output item is of a call that was not broken off."""
+    return isinstance(item, Mapping) and item.get("status") != "failed"
 
 
 _RESPONSE_ENDS = frozenset(

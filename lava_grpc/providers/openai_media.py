@@ -30,8 +30,8 @@ class ImagesReader(OpenAIReader):
             if isinstance(event, Mapping):
                 self.name(event)
                 self.usage(event.get("usage"))
-            self._pictures(self.counts.get("images", 0) + 1)
-            self.complete = True
+                self._pictures(self.counts.get("images", 0) + 1)
+                self.complete = True
         elif b'"error"' in data:
             self.failed = True
         return False
@@ -64,13 +64,15 @@ class TranscriptionReader(OpenAIReader):
     def document(self, document: Mapping[str, Any]) -> None:
         super().document(document)
         usage = document.get("usage")
+        # What is billed by tokens may say how long it is all the same (diarized_json).
+        by_tokens = counts.count(usage, "input_tokens") is not None
         seconds = next(
             (
                 found
                 for stated in (
                     counts.at(usage, "seconds"),
                     counts.at(usage, "prompt_audio_seconds"),  # Mistral
-                    document.get("duration"),  # verbose_json
+                    None if by_tokens else document.get("duration"),  # verbose_json
                 )
                 if (found := counts.micros(stated)) is not None
             ),
@@ -100,8 +102,9 @@ class SpeechReader(OpenAIReader):
 
     @override
     def headers(self, headers: Mapping[str, str]) -> None:
-        # ElevenLabs states what it will bill.
-        characters = counts.whole(headers.get("character-cost"))
+        # ElevenLabs and Deepgram state what they will bill.
+        stated = headers.get("character-cost") or headers.get("dg-char-count")
+        characters = counts.whole(stated)
         self.state(input_characters=characters)
         # OpenAI's gpt models are billed by tokens, which a bare sound does not state.
         by_tokens = (self.call.model or "").startswith("gpt-")
@@ -118,5 +121,7 @@ class SpeechReader(OpenAIReader):
         if b'"usage"' in data:
             event = counts.parse_json(data)
             self.usage(counts.at(event, "usage"))
+            # All that it says is sound.
+            self.state(output_audio_tokens=self.counts.get("output_tokens"))
             self.complete = True
         return False

@@ -150,6 +150,7 @@ def _rates(listed: Listed, context: Context, at: Instant) -> Rates:
         output_micro=prices.rate("output_audio_hours", HOUR) or audio or ZERO,
         request=prices.rate("requests_kcount", THOUSAND) or ZERO,
         web_search=prices.rate("web_searches_kcount", THOUSAND) or ZERO,
+        file_search=prices.rate("storage_searches_kcount", THOUSAND) or ZERO,
         search_unit=prices.rate("rerank_searches_kcount", THOUSAND) or ZERO,
         page=page or ZERO,
         annotated_page=prices.rate("input_annotated_document_kpages", THOUSAND) or page or ZERO,

@@ -22,11 +22,11 @@ multi-modal input costs `input`, reasoning and multi-modal output costs `output`
 Rates are US dollars as decimal strings (or JSON numbers, read digit by digit):
 
 - `per_million_tokens`: `input`, `output`, `cache_read`, `cache_write`,
-  `cache_write_1h`, `input_audio`, `input_image`, `cache_audio_read`,
+  `cache_write_1h`, `input_audio`, `input_image`, `input_video`, `cache_audio_read`,
   `cache_image_read`, `reasoning`, `output_audio`, `output_image`, `citation`;
 - `per_million_characters` and `per_second`: `input`, `output`;
-- `per_request`, `per_web_search`, `per_search_unit`, `per_page`,
-  `per_annotated_page`, `per_image`;
+- `per_request`, `per_web_search`, `per_file_search`, `per_search_unit`,
+  `per_page`, `per_annotated_page`, `per_image`;
 - `tiers`: token rates that hold for the whole call once its input is larger.
 """
 
@@ -59,6 +59,7 @@ TIERS_MAX = 16
 _PIECES = {
     "per_request": "request",
     "per_web_search": "web_search",
+    "per_file_search": "file_search",
     "per_search_unit": "search_unit",
     "per_page": "page",
     "per_annotated_page": "annotated_page",

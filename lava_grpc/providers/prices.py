@@ -76,6 +76,23 @@ class PriceBook:
             return UNPRICED
         return listed or FREE
 
+    def cost_of_parts(
+        self, provider: Provider, call: Call, reading: UsageReading, at: Instant
+    ) -> Cost:
+        """As `cost_of`; of each part by itself where the answer tells of many calls."""
+        if not reading.parts:
+            return self.cost_of(provider, call, reading, at)
+        costs = [
+            self.cost_of(provider, call, replace(reading, model=model, usage=usage), at)
+            for model, usage in reading.parts
+        ]
+        return Cost(
+            sum([cost.input for cost in costs]),
+            sum([cost.output for cost in costs]),
+            sum([cost.total for cost in costs]),
+            priced=all(cost.priced for cost in costs),
+        )
+
     def cost(
         self,
         *,

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lava_grpc.providers.reader import Reader
 
 
 class Family(StrEnum):
@@ -20,6 +24,8 @@ class Family(StrEnum):
     BEDROCK = "bedrock"
     COHERE = "cohere"
     SPEECH = "speech"
+    # Pictures and videos that are made after the answer: Replicate, Runway, Stability.
+    MEDIA = "media"
     GENERIC = "generic"
 
 
@@ -58,10 +64,28 @@ class Quirk(StrEnum):
     THINKING_IN_TOTAL = "thinking_in_total"
     # `reasoning_tokens` and `citation_tokens` are billed beside `completion_tokens`.
     SEARCH_PARTS_APART = "search_parts_apart"
+    # Asked for usage, every other chunk of a stream gets a `"usage":null` that it has not
+    # unasked: it is taken out along with the chunk that was asked for.
+    NULL_USAGE_IF_ASKED = "null_usage_if_asked"
     # Moderation costs nothing.
     FREE_MODERATION = "free_moderation"
     # The model's price belongs to the host named by the path's first segment.
     ROUTED_BY_PATH = "routed_by_path"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint in a format of the provider's own: what reads its answers."""
+
+    # Matches the whole path; a group `model` is the model's name.
+    path: str
+    # Its name among the flavors; no other one's.
+    flavor: str
+    reader: type[Reader]
+    # Its requests are JSON, and anything else is refused before it is sent.
+    json_request: bool = True
+    # It generates text, so the request may carry a limit and a number of choices.
+    generates: bool = True
 
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -73,8 +97,9 @@ class Provider:
 
     In `host_patterns` each `*` stands for one run of letters, digits and
     hyphens inside a single label: `*.openai.azure.com` matches one account's
-    host and never `x.openai.azure.com.evil.example`. What such a pattern
-    matches is somebody's account, so a key belongs to one host of it alone.
+    host and never `x.openai.azure.com.evil.example`. Unless it is `regional`,
+    what a pattern matches is somebody's account, so a key belongs to one host
+    of it alone.
     """
 
     id: str
@@ -83,15 +108,19 @@ class Provider:
     family: Family = Family.OPENAI
     hosts: tuple[str, ...] = ()
     host_patterns: tuple[str, ...] = ()
+    # `host_patterns` match the provider's own regions, so that one key is for all of them.
+    regional: bool = False
     auth: AuthStyle = AuthStyle.BEARER
     # The provider's id in the price catalogue, None where that knows no such provider.
     price_provider: str | None = None
     stream_usage: StreamUsage = StreamUsage.UNKNOWN
     quirks: frozenset[Quirk] = field(default_factory=frozenset)
+    # Looked for before any other shape.
+    endpoints: tuple[Endpoint, ...] = ()
 
     def per_account(self, host: str) -> bool:
         """Whether `host` is one customer's own endpoint rather than the provider's."""
-        return host not in self.hosts
+        return not self.regional and host not in self.hosts
 
 
 def compile_host_pattern(pattern: str) -> re.Pattern[str]:

@@ -37,6 +37,7 @@ TOKEN_KINDS = (
     "cache_write_1h",
     "input_audio",
     "input_image",
+    "input_video",
     "cache_audio_read",
     "cache_image_read",
     "reasoning",
@@ -131,6 +132,7 @@ class Rates:
     cache_write_1h: Rate = ZERO
     input_audio: Rate = ZERO
     input_image: Rate = ZERO
+    input_video: Rate = ZERO
     cache_audio_read: Rate = ZERO
     cache_image_read: Rate = ZERO
     output: Rate = ZERO
@@ -144,6 +146,7 @@ class Rates:
     output_micro: Rate = ZERO
     request: Rate = ZERO
     web_search: Rate = ZERO
+    file_search: Rate = ZERO
     search_unit: Rate = ZERO
     page: Rate = ZERO
     annotated_page: Rate = ZERO
@@ -165,6 +168,7 @@ def with_fallbacks(find: Callable[[str], Rate | None]) -> dict[str, Any]:
         "cache_write_1h": find("cache_write_1h") or write or fresh,
         "input_audio": audio or fresh,
         "input_image": image or fresh,
+        "input_video": find("input_video") or fresh,
         "cache_audio_read": find("cache_audio_read") or read or audio or fresh,
         "cache_image_read": find("cache_image_read") or read or image or fresh,
         "output": output,
@@ -196,6 +200,7 @@ def _input(rates: Rates, usage: Usage) -> int:
         + usage.input_characters * rates.input_character.base
         + seconds * rates.input_micro.base
         + usage.web_searches * rates.web_search.base
+        + usage.file_searches * rates.file_search.base
         + usage.search_units * rates.search_unit.base
         + _pages(rates, usage)
     )
@@ -232,6 +237,8 @@ def _input_parts(rates: Rates, usage: Usage) -> list[tuple[int, Rate]]:
     left -= audio
     image = min(max(0, usage.input_image_tokens - read_image), left)
     left -= image
+    video = min(usage.input_video_tokens, left)
+    left -= video
     return [
         (left, rates.input),
         (read - read_audio - read_image, rates.cache_read),
@@ -241,6 +248,7 @@ def _input_parts(rates: Rates, usage: Usage) -> list[tuple[int, Rate]]:
         (long_write, rates.cache_write_1h),
         (audio, rates.input_audio),
         (image, rates.input_image),
+        (video, rates.input_video),
     ]
 
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from lava_grpc.core.usage import Usage
+from lava_grpc.core.usage import NOTHING, Usage
 from lava_grpc.providers import counts
-from lava_grpc.providers.base import Call, UsageReading
+from lava_grpc.providers.base import Call, JobSeen, UsageReading
 from lava_grpc.providers.provider import Provider
 
 # One JSON string, its escapes left as they are.
@@ -43,6 +43,7 @@ class Reader:
         self.output_bytes = 0
         self.note: str | None = None
         self.extra: dict[str, str] = {}
+        self.job: JobSeen | None = None
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """Read the answer's headers, names in lower case. Called first."""
@@ -84,10 +85,15 @@ class Reader:
         self.model = counts.text(counts.at(document, model)) or self.model
         self.response_id = counts.text(counts.at(document, ident)) or self.response_id
 
+    def _asked(self) -> Usage:
+        """What the request alone says of the usage; nothing where nothing was done for it."""
+        idle = self.failed or self.call.job_id is not None
+        return NOTHING if idle else self.call.request_usage
+
     def reading(self) -> UsageReading:
         """What is known so far."""
         return UsageReading(
-            usage=Usage(**self.counts) if self.counts else self.call.request_usage,
+            usage=Usage(**self.counts) if self.counts else self._asked(),
             stated=self.stated,
             model=self.model,
             response_id=self.response_id,
@@ -97,4 +103,5 @@ class Reader:
             output_bytes_seen=self.output_bytes,
             note=self.note,
             extra=dict(self.extra),
+            job=self.job,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ from lava_grpc.providers.catalogue import PROVIDERS
 from lava_grpc.providers.flavors import STREAM_OPTION_FLAVORS
 from lava_grpc.providers.provider import (
     AuthStyle,
+    Endpoint,
     Family,
     Provider,
     Quirk,
@@ -23,6 +25,7 @@ from lava_grpc.providers.tap import make_tap
 __all__ = [
     "AuthStyle",
     "CompatibleHost",
+    "Endpoint",
     "Family",
     "Provider",
     "Quirk",
@@ -34,6 +37,8 @@ __all__ = [
     "prepare_body",
     "read_call",
 ]
+
+_JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 _COMPATIBLE_FAMILIES = {
     Family.OPENAI: AuthStyle.BEARER,
@@ -141,11 +146,15 @@ def auth_headers(provider: Provider, key: str, call: Call | None = None) -> dict
     """The headers that carry `key` to the provider, in its own way.
 
     Bedrock's style gives a bearer token (a Bedrock API key); signing a request
-    is the client's part. Google's OpenAI-compatible endpoints take a bearer too.
+    is the client's part. Google's OpenAI-compatible endpoints take a bearer too,
+    and so does Azure where the key is an Entra ID access token.
     """
     style = provider.auth
     compatible = call is not None and "/openai/" in call.url
     if style is AuthStyle.X_GOOG_API_KEY and compatible:
+        style = AuthStyle.BEARER
+    if style is AuthStyle.API_KEY and _JWT.fullmatch(key):
+        # An Entra ID access token: Azure's own keys have no dots.
         style = AuthStyle.BEARER
     match style:
         case AuthStyle.BEARER | AuthStyle.AWS_SIGV4:

@@ -9,13 +9,16 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from lava_grpc.core.errors import invalid
-from lava_grpc.core.usage import COUNT_MAX, NOTHING, Usage
+from lava_grpc.core.usage import COUNT_MAX, MICROS_PER_SECOND, NOTHING, Usage
 from lava_grpc.providers import counts, routes
 from lava_grpc.providers.base import Call
-from lava_grpc.providers.flavors import FLAVORS, Flavor
+from lava_grpc.providers.flavors import Flavor, flavor_at
 from lava_grpc.providers.provider import Provider, Quirk
 
 CHOICES_MAX = 1024
+
+VIDEO_SECONDS_DEFAULT = 8
+"""How long a video is taken to be whose length nobody states."""
 
 # Where the shapes keep their limit on output, the present name before older ones.
 _LIMITS = (
@@ -30,9 +33,18 @@ _LIMITS = (
     ("max_gen_len",),
     ("options", "num_predict"),
 )
+# Where the shapes say how long a video is to be.
+_SECONDS = (
+    ("seconds",),
+    ("duration",),
+    ("duration_seconds",),
+    ("parameters", "durationSeconds"),
+)
+# ElevenLabs' name for it, and AssemblyAI's.
+_MODEL_KEYS = ("model", "model_id", "speech_model")
 _CHOICES = (("n",), ("best_of",), ("generationConfig", "candidateCount"))
 _FORM_FIELD = re.compile(
-    rb'name="?(model|model_id|stream)"?\r?\n(?:[^\r\n]+\r?\n)*\r?\n([^\r\n]{0,256})\r?\n'
+    rb'name="?(model|model_id|stream|seconds|n)"?\r?\n(?:[^\r\n]+\r?\n)*\r?\n([^\r\n]{0,256})\r?\n'
 )
 
 
@@ -46,7 +58,7 @@ def read_call(
     say, so a body that is missing or of another shape passes.
     """
     route = routes.route_of(provider, method, url)
-    flavor = FLAVORS[route.flavor]
+    flavor = flavor_at(provider, route.flavor)
     form = _is_form(headers)
     document = None if form else _parse(body, must=flavor.json_request)
     fields = document if isinstance(document, Mapping) else {}
@@ -61,11 +73,12 @@ def read_call(
         model=model,
         stream=_stream(route, flavor, fields, form_fields),
         output_tokens_max=_limit(fields) if flavor.generates else None,
-        choices=_choices(fields) if flavor.generates else 1,
+        choices=_choices(fields or form_fields) if flavor.generates else 1,
         billable=route.billable,
         price_provider=_price_provider(provider, url, model),
-        job_id=route.job_id,
-        request_usage=_request_usage(route.flavor, fields),
+        job_id=route.job_id or _job_in(fields),
+        background=fields.get("background") is True,
+        request_usage=_request_usage(route.flavor, fields or form_fields),
         body=fields or None,
     )
 
@@ -103,7 +116,8 @@ def _form(body: bytes) -> dict[str, str]:
 
 
 def _model(fields: Mapping[str, Any]) -> str | None:
-    return counts.text(fields.get("model")) or counts.text(fields.get("model_id"))
+    names = (fields.get(key) for key in _MODEL_KEYS)
+    return next((name for found in names if (name := counts.text(found))), None)
 
 
 def _stream(
@@ -141,8 +155,24 @@ def _price_provider(provider: Provider, url: str, model: str | None) -> str | No
     return f"{provider.id}_{behind}" if behind else None
 
 
+def _job_in(fields: Mapping[str, Any]) -> str | None:
+    # Vertex AI is asked after an operation by a body that names it.
+    operation = counts.text(fields.get("operationName"))
+    return operation.rpartition("/")[2] or None if operation else None
+
+
 def _request_usage(flavor: str, fields: Mapping[str, Any]) -> Usage:
+    if flavor == "video":
+        return _seconds_to_make(fields)
     if flavor != "speech":
         return NOTHING
     spoken = fields.get("input", fields.get("text"))
     return Usage(input_characters=len(spoken)) if isinstance(spoken, str) else NOTHING
+
+
+def _seconds_to_make(fields: Mapping[str, Any]) -> Usage:
+    """How long a video is to be; the longest default of any provider where nobody says."""
+    stated = (counts.micros(counts.at(fields, *path)) for path in _SECONDS)
+    seconds = next(filter(None, stated), VIDEO_SECONDS_DEFAULT * MICROS_PER_SECOND)
+    videos = counts.first_count(fields, ("parameters", "sampleCount"), ("n",)) or 1
+    return Usage(output_micros=min(seconds * min(videos, CHOICES_MAX), COUNT_MAX))

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from lava_grpc.providers.job_routes import (
+    JOB_FLAVORS,
+    job_route,
+    media_route,
+    operation_route,
+    transcript_route,
+)
 from lava_grpc.providers.provider import Family, Provider, Quirk
+from lava_grpc.providers.route import FREE, NO_USAGE, OTHER, Route
 
-OTHER = "other"
-NO_USAGE = "no_usage"
-"""The flavor of calls that cost nothing: lists, token counts, files."""
+__all__ = ["NO_USAGE", "OTHER", "Route", "route_of"]
 
 _READ_METHODS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """What method and URL say of a call."""
-
-    flavor: str
-    model: str | None = None
-    # True or False where the endpoint alone decides it, None where the body does.
-    stream: bool | None = None
-    billable: bool = True
-    job_id: str | None = None
-
 
 # Endpoints in the shapes of OpenAI and Anthropic, by the end of their path; the first match
 # counts. They are looked for on every host, since most providers offer some of them.
@@ -39,7 +31,7 @@ _ENDS: tuple[tuple[str, str], ...] = (
     ("/responses/compact", "responses"),
     ("/responses", "responses"),
     ("/messages/count_tokens", NO_USAGE),
-    ("/messages/batches", NO_USAGE),
+    ("/messages/batches", "batch"),
     ("/messages", "messages"),
     ("/multimodalembeddings", "embeddings"),
     ("/contextualizedembeddings", "embeddings"),
@@ -53,6 +45,11 @@ _ENDS: tuple[tuple[str, str], ...] = (
     ("/audio/translations", "transcription"),
     ("/rerank", "rerank"),
     ("/ocr", "ocr"),
+    ("/batches", "batch"),
+    ("/batch/jobs", "batch"),
+    ("/videos/generations", "video"),
+    ("/videos", "video"),
+    ("/v1/video_generation", "video"),
     ("/tokenize", NO_USAGE),
     ("/detokenize", NO_USAGE),
 )
@@ -61,8 +58,6 @@ _KEPT = re.compile(
     r"/(?:files|uploads|batches|vector_stores|containers|evals|fine_tuning|skills|assistants|models)"
     r"(?:/|$)"
 )
-_RESPONSE = re.compile(r"/responses/([^/]+)(?:/cancel|/input_items)?$")
-_BATCH_RESULTS = re.compile(r"/messages/batches/([^/]+)/results$")
 _CONVERSATION = re.compile(r"/v1/conversations(?:/[^/]+)?(?:/restart)?$")
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)/")
 _OLLAMA = {"/api/chat": "ollama", "/api/generate": "ollama", "/api/embed": "ollama_embed"}
@@ -73,16 +68,28 @@ def route_of(provider: Provider, method: str, url: str) -> Route:
     parts = urlsplit(url)
     path = parts.path.rstrip("/")
     native = _NATIVE.get(provider.family)
-    found = native(path, parts.query) if native else None
+    found = _own(provider, path) if provider.endpoints else None
+    if found is None and native is not None:
+        found = native(path, parts.query)
     if found is None:
-        found = _compatible(provider, method, path)
+        found = _compatible(provider, method, path, parts.query)
     if method.upper() in _READ_METHODS and found.billable:
         return Route(NO_USAGE, model=found.model, stream=False, billable=False)
     return found
 
 
-def _compatible(provider: Provider, method: str, path: str) -> Route:
-    found = _by_end(provider, path) or _by_job(path)
+def _own(provider: Provider, path: str) -> Route | None:
+    for endpoint in provider.endpoints:
+        if (found := re.fullmatch(endpoint.path, path)) is not None:
+            named = found.groupdict().get("model")
+            return Route(endpoint.flavor, model=unquote(named) if named else None)
+    return None
+
+
+def _compatible(provider: Provider, method: str, path: str, query: str) -> Route:
+    found = _by_end(provider, path)
+    if found is None and provider.family is not Family.GENERIC:
+        found = job_route(path, query)
     if found is not None:
         return found
     if provider.id == "mistral" and _CONVERSATION.search(path) is not None:
@@ -90,29 +97,22 @@ def _compatible(provider: Provider, method: str, path: str) -> Route:
     if provider.id == "ollama" and path in _OLLAMA:
         return Route(_OLLAMA[path])
     if _KEPT.search(path) or method.upper() in _READ_METHODS:
-        return Route(NO_USAGE, stream=False, billable=False)
+        return FREE
     return Route(OTHER)
 
 
 def _by_end(provider: Provider, path: str) -> Route | None:
     for end, flavor in _ENDS:
         if path.endswith(end):
+            if flavor in JOB_FLAVORS and provider.family is Family.GENERIC:
+                # An unknown host means something of its own by such a word.
+                return None
             deployment = _DEPLOYMENT.search(path)
             free = flavor == NO_USAGE or (
                 flavor == "moderations" and Quirk.FREE_MODERATION in provider.quirks
             )
             model = unquote(deployment.group(1)) if deployment else None
             return Route(NO_USAGE if free else flavor, model=model, billable=not free)
-    return None
-
-
-def _by_job(path: str) -> Route | None:
-    if (results := _BATCH_RESULTS.search(path)) is not None:
-        return Route("batch_results", billable=False, stream=True, job_id=results.group(1))
-    if (response := _RESPONSE.search(path)) is not None:
-        # A background answer is fetched, perhaps often, perhaps again as a stream; its usage
-        # belongs to the call that started it.
-        return Route("responses", billable=False, job_id=response.group(1))
     return None
 
 
@@ -123,6 +123,9 @@ _GEMINI_ENDS = {
     "embedContent": Route("embed", stream=False),
     "batchEmbedContents": Route("embed", stream=False),
     "predict": Route("predict", stream=False),
+    "predictLongRunning": Route("video", stream=False),
+    # Names the operation in its body.
+    "fetchPredictOperation": Route("video", stream=False, billable=False),
     "countTokens": Route(NO_USAGE, stream=False, billable=False),
     "computeTokens": Route(NO_USAGE, stream=False, billable=False),
 }
@@ -151,8 +154,8 @@ def _gemini(path: str, query: str) -> Route | None:
         return Route("interactions", billable=ident is None, job_id=ident)
     if any(part in path for part in _COMPATIBLE_PARTS):
         return None
-    # Files, caches, stores, operations: kept, not metered.
-    return Route(NO_USAGE, stream=False, billable=False)
+    # Files, caches, stores: kept, not metered.
+    return operation_route(path) or FREE
 
 
 _BEDROCK = re.compile(r"/model/(.+)/([a-z-]+)$")
@@ -194,7 +197,7 @@ def _speech(path: str, query: str) -> Route | None:
         return Route("speech", model=model, stream=False)
     if path.endswith(("/speech-to-text", "/listen", "/transcript")):
         return Route("duration", model=model, stream=False)
-    return None
+    return transcript_route(path)
 
 
 _NATIVE: dict[Family, Callable[[str, str], Route | None]] = {
@@ -202,4 +205,5 @@ _NATIVE: dict[Family, Callable[[str, str], Route | None]] = {
     Family.BEDROCK: _bedrock,
     Family.COHERE: _cohere,
     Family.SPEECH: _speech,
+    Family.MEDIA: media_route,
 }

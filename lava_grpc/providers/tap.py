@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -9,9 +10,9 @@ from lava_grpc.providers import counts
 from lava_grpc.providers.base import Call, UsageReading, UsageTap
 from lava_grpc.providers.decoding import Decoder, decoder_for
 from lava_grpc.providers.eventstream import EventStreamSplitter
-from lava_grpc.providers.flavors import FLAVORS
+from lava_grpc.providers.flavors import LINE_FLAVORS, flavor_at
 from lava_grpc.providers.framing import ArraySplitter, LineSplitter
-from lava_grpc.providers.provider import Provider
+from lava_grpc.providers.provider import Provider, Quirk
 from lava_grpc.providers.reader import Reader
 from lava_grpc.providers.sse import SseSplitter, comments_of, parse_event
 
@@ -19,6 +20,8 @@ ANSWER_BYTES_MAX = 32 * 1024 * 1024
 """The largest JSON answer that is kept for reading; a larger one passes unread."""
 
 _OK_STATUS = range(200, 300)
+# Within a string its quotes would be escaped.
+_NULL_USAGE = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')
 _LINES = ("ndjson", "jsonl", "json-seq", "stream+json", "json-lines")
 
 
@@ -41,7 +44,7 @@ def make_tap(provider: Provider, call: Call, status: int, headers: Mapping[str, 
     no more than the event that is not complete yet.
     """
     lower = {name.lower(): value for name, value in headers.items()}
-    reader = FLAVORS[call.flavor].reader(provider, call)
+    reader = flavor_at(provider, call.flavor).reader(provider, call)
     if status not in _OK_STATUS:
         reader.failed = True
         reader.note = f"the provider answered {status}"
@@ -67,7 +70,7 @@ def _side(reader: Reader, kind: str, call: Call) -> Side:
         return _SseSide(reader)
     if kind == "application/vnd.amazon.eventstream":
         return _EventStreamSide(reader)
-    if any(part in kind for part in _LINES):
+    if call.flavor in LINE_FLAVORS or any(part in kind for part in _LINES):
         return _ItemsSide(reader, LineSplitter())
     if kind and "json" not in kind:
         return _SniffingSide(reader, call) if _may_be_text(kind) else _OpaqueSide(reader)
@@ -114,11 +117,17 @@ class PassingTap:
 
 
 class StrippingTap:
-    """Takes the usage chunk that the gateway asked for out of an SSE stream."""
+    """Takes what the gateway asked for out of an SSE stream.
+
+    That is the chunk with the usage and, where the host adds one only when asked,
+    the `"usage":null` of every other chunk: the client gets the bytes that it would
+    have had without us. A null that a host sends anyway stays.
+    """
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._splitter = SseSplitter()
+        self._nulls = Quirk.NULL_USAGE_IF_ASKED in reader.provider.quirks
         # Whether the last event was taken out: the LF of its closing CRLF may still come.
         self._dropped = False
 
@@ -143,7 +152,9 @@ class StrippingTap:
             return b""
         name, data = parse_event(block)
         self._dropped = bool(data) and self._reader.event(name, data)
-        return comments_of(block) if self._dropped else block
+        if self._dropped:
+            return comments_of(block)
+        return _NULL_USAGE.sub(b"", block, count=1) if self._nulls and data else block
 
 
 class _SseSide:

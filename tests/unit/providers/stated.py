@@ -37,6 +37,24 @@ def openai_usage(recording: Recording) -> Json:
     return usage or {}
 
 
+def _response_searches(recording: Recording) -> int:
+    """The searches among the output items of a response."""
+    events = recording.sse() if recording.streamed else [recording.document()]
+    found = [event.get("response", event) for event in events]
+    items = [item for response in found[-1:] for item in response.get("output") or []]
+    calls = [item["action"] for item in items if item["type"] == "web_search_call"]
+    return sum(action["type"] == "search" for action in calls)
+
+
+def _grounded(recording: Recording) -> int:
+    """The searches that are billed: all of Gemini 3, one an answer before it."""
+    events = recording.sse() if recording.streamed else [recording.document()]
+    candidates = [c for event in events for c in event.get("candidates", [])]
+    queries = [(c.get("groundingMetadata") or {}).get("webSearchQueries") for c in candidates]
+    searched = [len(each) for each in queries if each]
+    return (searched[-1] if "gemini-3" in recording.url else 1) if searched else 0
+
+
 def anthropic_usage(recording: Recording) -> Json:
     """The usage of a message; in a stream each event restates some fields."""
     if not recording.streamed:
@@ -96,6 +114,10 @@ def _openai(recording: Recording) -> dict[str, int]:
     }
 
 
+def _responses(recording: Recording) -> dict[str, int]:
+    return _openai(recording) | {"web_searches": _response_searches(recording)}
+
+
 def _anthropic(recording: Recording) -> dict[str, int]:
     usage = anthropic_usage(recording)
     read = usage.get("cache_read_input_tokens") or 0
@@ -129,6 +151,8 @@ def _gemini(recording: Recording) -> dict[str, int]:
         "cache_read_tokens": usage.get("cachedContentTokenCount", 0),
         "input_audio_tokens": of(("AUDIO",), *prompt),
         "input_image_tokens": of(("IMAGE", "DOCUMENT"), *prompt),
+        "input_video_tokens": of(("VIDEO",), *prompt),
+        "web_searches": _grounded(recording),
         "output_image_tokens": of(("IMAGE",), "candidatesTokensDetails"),
         "output_audio_tokens": of(("AUDIO",), "candidatesTokensDetails"),
         "cache_audio_read_tokens": of(("AUDIO",), "cacheTokensDetails"),
@@ -169,7 +193,7 @@ def _nothing(recording: Recording) -> dict[str, int]:
 
 _READERS = {
     "chat": _openai,
-    "responses": _openai,
+    "responses": _responses,
     "embeddings": _openai,
     "messages": _anthropic,
     "generate": _gemini,

@@ -253,3 +253,54 @@ def test_speech_that_states_nothing_is_guessed_from_its_characters() -> None:
     made = call("openai", "/v1/audio/speech", body)
     guess = settle_estimate(made, UsageReading(), _estimate("openai", "/v1/audio/speech", body))
     assert (guess.input_characters, guess.output_tokens) == (5, 7)
+
+
+def test_an_empty_object_asks_for_a_search_as_it_comes() -> None:
+    found = _chat("gpt-4o-search-preview", web_search_options={})
+    assert found.usage.web_searches == bounds.TOOL_CALLS_MAX
+    assert found.usage.input_tokens == 128_000
+
+
+def test_sound_that_is_named_by_its_id_is_bounded_by_the_window() -> None:
+    assert content_of({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "m").unbounded
+    assert not content_of({"audio": {"voice": "alloy", "format": "wav"}}, "m").unbounded
+
+
+def test_a_prompt_from_bedrocks_own_store_is_bounded_by_the_window() -> None:
+    arn = "arn:aws:bedrock:us-east-1:1:prompt/ABC"
+    assert content_of({"promptVariables": {}}, arn).unbounded
+
+
+def _form(name: str, value: bytes) -> bytes:
+    field = b'--x\r\ncontent-disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    return field % (b"model", b"whisper-1") + field % (name.encode(), value) + b"--x--\r\n"
+
+
+def test_sound_by_its_address_is_as_long_as_sound_may_be() -> None:
+    def seconds(name: str, value: bytes) -> int:
+        found = _estimate(
+            "openai",
+            "/v1/audio/transcriptions",
+            _form(name, value),
+            content_type="multipart/form-data; boundary=x",
+        )
+        return found.usage.input_micros // 1_000_000
+
+    assert seconds("url", b"https://x/y.mp3") == bounds.AUDIO_SECONDS_MAX
+    assert seconds("file", b"x" * 50_000) < 200
+
+
+def test_pictures_of_imagen_are_four_where_nobody_says() -> None:
+    def pictures(**parameters: int) -> int:
+        body: Json = {"instances": [{"prompt": "a cat"}], "parameters": parameters}
+        return _estimate("google", "/v1beta/models/imagen-4.0:predict", body).usage.images
+
+    assert (pictures(), pictures(sampleCount=2)) == (4, 2)
+
+
+def test_the_calls_of_a_batch_are_bounded_each_by_its_own_limit() -> None:
+    params = {"model": "claude-sonnet-4-5", "max_tokens": 1000, "messages": []}
+    body: Json = {"requests": [{"custom_id": str(i), "params": params} for i in range(3)]}
+    found = _estimate("anthropic", "/v1/messages/batches", body)
+    assert found.usage.output_tokens == 3000
+    assert found.usage.input_tokens == len(json.dumps(body)) + 3 * bounds.PROMPT_TOKENS

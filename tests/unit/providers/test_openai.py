@@ -232,6 +232,24 @@ def test_a_response_states_its_usage_at_its_end() -> None:
     assert counts(made, response) == expected
 
 
+def test_output_items_of_no_known_shape_are_no_searches() -> None:
+    usage = {"input_tokens": 3, "output_tokens": 2}
+    odd: list[object] = [
+        None,
+        7,
+        [],
+        {},
+        {"type": ["web_search_call"]},
+        {"type": "web_search_call", "action": 1},
+    ]
+    open_page = {"type": "web_search_call", "action": {"type": "open_page"}}
+    listed = {"type": "web_search_call", "action": {"type": ["search"]}}
+    made = call("openai", "/v1/responses", {})
+    found = counts(made, {"usage": usage, "output": [*odd, open_page, listed]})
+    # One has an action that says nothing, one an action of no name: both may have searched.
+    assert found == {"input_tokens": 3, "output_tokens": 2, "web_searches": 2}
+
+
 def test_a_response_that_failed_says_so() -> None:
     made = call("openai", "/v1/responses", {"stream": True})
     failed = {"type": "response.failed", "response": {"status": "failed", "error": {"code": "x"}}}

@@ -154,3 +154,55 @@ def test_a_routed_call_has_the_prices_of_the_host_behind() -> None:
     assert seller("/nebius/v1/chat/completions", "m") == "huggingface_nebius"
     assert seller("/v1/chat/completions", "org/m:groq") == "huggingface_groq"
     assert seller("/v1/chat/completions", "org/m") is None
+
+
+@pytest.mark.parametrize(
+    ("host", "ident", "auth"),
+    [
+        ("acme.openai.azure.com", "azure", AuthStyle.API_KEY),
+        ("acme.services.ai.azure.com", "azure", AuthStyle.API_KEY),
+        ("eu.api.openai.com", "openai", AuthStyle.BEARER),
+        ("bedrock-runtime.eu-west-1.amazonaws.com", "bedrock", AuthStyle.AWS_SIGV4),
+        ("bedrock-mantle.us-east-1.api.aws", "bedrock", AuthStyle.AWS_SIGV4),
+        ("aiplatform.googleapis.com", "google-vertex", AuthStyle.BEARER),
+        ("europe-west1-aiplatform.googleapis.com", "google-vertex", AuthStyle.BEARER),
+        ("openrouter.ai", "openrouter", AuthStyle.BEARER),
+        ("api.perplexity.ai", "perplexity", AuthStyle.BEARER),
+        ("router.huggingface.co", "huggingface", AuthStyle.BEARER),
+        ("api.cloudflare.com", "cloudflare", AuthStyle.BEARER),
+        ("gateway.ai.cloudflare.com", "cloudflare-gateway", AuthStyle.BEARER),
+        ("models.github.ai", "github", AuthStyle.BEARER),
+        ("acme.cloud.databricks.com", "databricks", AuthStyle.BEARER),
+        ("oai.endpoints.kepler.ai.cloud.ovh.net", "ovhcloud", AuthStyle.BEARER),
+        ("api.minimax.io", "minimax", AuthStyle.BEARER),
+        ("api.z.ai", "zai", AuthStyle.BEARER),
+        ("open.bigmodel.cn", "zhipuai", AuthStyle.BEARER),
+        ("api.voyageai.com", "voyageai", AuthStyle.BEARER),
+        ("api.deepgram.com", "deepgram", AuthStyle.TOKEN),
+        ("api.assemblyai.com", "assemblyai", AuthStyle.RAW),
+        ("api.replicate.com", "replicate", AuthStyle.BEARER),
+        ("api.stability.ai", "stability", AuthStyle.BEARER),
+        ("api.dev.runwayml.com", "runway", AuthStyle.BEARER),
+        ("api.elevenlabs.io", "elevenlabs", AuthStyle.XI_API_KEY),
+    ],
+)
+def test_a_host_is_its_providers_and_takes_the_key_in_its_way(
+    host: str, ident: str, auth: AuthStyle
+) -> None:
+    found = Registry().by_host(host)
+    assert found is not None
+    assert (found.id, found.auth) == (ident, auth)
+
+
+def test_regions_are_the_providers_and_accounts_are_not() -> None:
+    registry = Registry()
+    for host, own in (
+        ("europe-west1-aiplatform.googleapis.com", False),
+        ("bedrock-runtime.eu-west-1.amazonaws.com", False),
+        ("acme.openai.azure.com", True),
+        ("acme.cloud.databricks.com", True),
+        ("api.openai.com", False),
+    ):
+        found = registry.by_host(host)
+        assert found is not None
+        assert found.per_account(host) is own

@@ -51,7 +51,6 @@ def test_the_chunk_we_asked_for_is_taken_out_at_any_cut(end: bytes, size: int) -
     "events",
     [
         (DELTA, STOP | {"usage": USAGE}, "[DONE]"),
-        (DELTA, STOP, {"choices": [], "usage": None}, "[DONE]"),
         (DELTA, STOP, {"choices": [], "prompt_filter_results": []}, "[DONE]"),
         (DELTA, STOP, "[DONE]"),
         (DELTA, "not json", {"error": {"message": "x"}}),
@@ -62,6 +61,22 @@ def test_the_chunk_we_asked_for_is_taken_out_at_any_cut(end: bytes, size: int) -
 def test_nothing_else_is_taken_out(events: tuple[object, ...], size: int) -> None:
     raw = sse(*events)  # type: ignore[arg-type]
     assert _passed(_asked(), cut(raw, size)) == raw
+
+
+def test_a_null_that_came_with_the_chunk_goes_with_it() -> None:
+    # OpenAI documents that asking for usage gives every other chunk a null one.
+    quoted = {"choices": [{"delta": {"content": ',"usage":null'}}]}
+    raw = sse(*(each | {"usage": None, "obfuscation": "x"} for each in (DELTA, quoted, STOP)))
+    bare = sse(*(each | {"obfuscation": "x"} for each in (DELTA, quoted, STOP)))
+    for size in (1, 7, 1000):
+        assert _passed(_asked(), cut(raw + sse(ASKED_FOR), size)) == bare
+
+
+def test_a_null_of_a_host_that_is_not_known_to_add_it_stays() -> None:
+    raw = sse(DELTA | {"usage": None}, STOP | {"usage": None})
+    made = call("deepseek", CHAT, {"stream": True})
+    assert made.usage_injected
+    assert _passed(made, [raw + sse(ASKED_FOR)]) == raw
 
 
 def test_comments_beside_the_chunk_stay() -> None:

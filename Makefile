@@ -13,7 +13,7 @@ WORKERS_MAX ?= 4
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv install demo run test check lint types imports protos generated \
-	generate fmt sdk-lava sdk-node sdk-python bench-authorize bench-overload faults constraints build clean
+	generate fmt sdk-lava sdk-node sdk-python bench-authorize bench-growth bench-overload bench-workers machines faults constraints build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -72,8 +72,22 @@ sdk-python: $(VENV)/.dev ## run the official Python clients of seven providers t
 bench-authorize: $(VENV)/.dev ## measure Authorize against a no-op RPC; the last line is JSON
 	$(PY) -m benchmarks.authorize
 
+# ARGS='--customers 100000 --requests 1000000' sets the size; the full one takes 30 GB.
+bench-growth: $(VENV)/.dev ## measure on a million customers and ten million requests; the last line is JSON
+	$(PY) -m benchmarks.growth $(ARGS)
+
 bench-overload: $(VENV)/.dev ## offer Authorize at twice its peak; the last line is JSON
 	$(PY) -m benchmarks.overload
+
+bench-workers: $(VENV)/.dev ## load four server processes on one PostgreSQL; the last line is JSON
+	$(PY) -m benchmarks.workers
+
+# Many thousands of steps, each compared with the reference, on the core alone and on both
+# engines; they take as long as a coffee.
+machines: $(VENV)/.dev ## the ledger's state machines, at length
+	LAVA_HYPOTHESIS_PROFILE=deep LAVA_STORE_MACHINE_RUNS=300 LAVA_STORE_MACHINE_STEPS=40 \
+		$(PY) -m pytest -n $(WORKERS) --maxprocesses $(WORKERS_MAX) --timeout 0 \
+		tests/property/test_ledger_machine.py tests/integration/ledger/test_store_machine.py
 
 faults: $(VENV)/.dev ## what becomes of calls while providers, clients and databases fail
 	$(PY) -m benchmarks.faults

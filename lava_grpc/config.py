@@ -10,15 +10,17 @@ import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     SecretStr,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
@@ -32,8 +34,11 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
+from lava_grpc.gateway.vault import KEYS_MAX, read_key
+
 PREFIX = "LAVA_"
 PORT_MAX = 65_535
+HOLDS_KEPT_DAYS_MIN = 35
 
 
 class ConfigError(Exception):
@@ -54,6 +59,13 @@ class OnAbandoned(StrEnum):
     CHARGE = "charge"
 
 
+class HoldPolicyName(StrEnum):
+    """How much is held for a call: the most it can use, or what is to be expected of it."""
+
+    UPPER_BOUND = "upper_bound"
+    EXPECTED = "expected"
+
+
 class HostFamily(StrEnum):
     """The wire format of a host that the operator adds."""
 
@@ -69,6 +81,53 @@ class PaymentProviderName(StrEnum):
     MANUAL = "manual"
     # For demos and tests: amounts that end in .02 are declined, all else succeeds.
     TEST = "test"
+
+
+class AwsKey(BaseModel):
+    """An AWS access key. Calls are signed with it for the region that their host names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    access_key_id: str = Field(min_length=16, max_length=128)
+    secret_access_key: SecretStr = Field(min_length=16)
+    session_token: SecretStr | None = None
+    region: str | None = None
+
+
+OneKey: TypeAlias = SecretStr | AwsKey
+
+
+def _form_of_key(value: object) -> str:
+    return "aws" if isinstance(value, dict | AwsKey) else "key"
+
+
+AnyKey = Annotated[
+    Annotated[SecretStr, Tag("key")] | Annotated[AwsKey, Tag("aws")],
+    Discriminator(_form_of_key),
+]
+
+
+class WeightedKey(BaseModel):
+    """One of several keys for a provider, and its share of the calls."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: AnyKey
+    weight: int = Field(default=1, ge=1, le=1000)
+
+
+def _form_of_keys(value: object) -> str:
+    if isinstance(value, list):
+        return "several"
+    return _form_of_key(value)
+
+
+ProviderKeys = Annotated[
+    Annotated[SecretStr, Tag("key")]
+    | Annotated[AwsKey, Tag("aws")]
+    | Annotated[list[WeightedKey], Field(min_length=1, max_length=100), Tag("several")],
+    Discriminator(_form_of_keys),
+]
 
 
 class AddedHost(BaseModel):
@@ -112,10 +171,16 @@ class Settings(BaseSettings):
     # http_address serves no REST.
     grpc_address: str = "127.0.0.1:50051"
     http_address: str = "127.0.0.1:8080"
-    # The platform's own keys: provider id (or, for a host of one account, that host) to key.
-    provider_keys: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_from_json)] = Field(
-        default_factory=dict
+    # The platform's own keys: provider id (or, for a host of one account, that host) to key, to
+    # an AWS access key, or to a list of several with their weights.
+    provider_keys: Annotated[dict[str, ProviderKeys], NoDecode, BeforeValidator(_from_json)] = (
+        Field(default_factory=dict)
     )
+    # What merchants' own provider keys are encrypted with: 32 bytes each in base64, newest first.
+    # The first encrypts, all decrypt.
+    key_encryption_keys: Annotated[
+        tuple[SecretStr, ...], NoDecode, BeforeValidator(_list_from_text)
+    ] = Field(default=(), max_length=KEYS_MAX)
     # Host to base URL: sends a provider's traffic elsewhere, as itself.
     upstream_map: Annotated[dict[str, str], NoDecode, BeforeValidator(_from_json)] = Field(
         default_factory=dict
@@ -142,6 +207,8 @@ class Settings(BaseSettings):
     on_gone: OnGone = OnGone.DRAIN
     drain_seconds: float = Field(default=10.0, gt=0, le=600)
     on_abandoned: OnAbandoned = OnAbandoned.RELEASE
+    # For merchants who have no policy of their own, and calls that say nothing of it.
+    hold_policy: HoldPolicyName = HoldPolicyName.UPPER_BOUND
     body_bytes_max: int = Field(default=32 * 1024 * 1024, ge=1024, le=512 * 1024 * 1024)
     connect_seconds: float = Field(default=10.0, gt=0, le=600)
     first_byte_seconds: float = Field(default=600.0, gt=0, le=3600)
@@ -154,6 +221,8 @@ class Settings(BaseSettings):
     queue_commands_max: int = Field(default=10_000, ge=1, le=1_000_000)
     batch_commands_max: int = Field(default=512, ge=1, le=10_000)
     database_connections_max: int = Field(default=8, ge=1, le=200)
+    # For how many days holds that have ended are kept; 0: for ever.
+    holds_kept_days: int = Field(default=0, ge=0, le=36_500)
     # Without the database for this long, health turns NOT_SERVING.
     unreachable_seconds_max: float = Field(default=5.0, gt=0, le=600)
     # What one API key may call of the REST management endpoints, in each process; 0: no limit.
@@ -194,6 +263,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"{host}: must be an http or https base URL")
         return {host.lower(): base for host, base in value.items()}
 
+    @field_validator("key_encryption_keys")
+    @classmethod
+    def _encryption_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in value:
+            read_key(key.get_secret_value())
+        return value
+
     @field_validator("allowed_hosts", "webhook_hosts")
     @classmethod
     def _hosts(cls, value: frozenset[str]) -> frozenset[str]:
@@ -207,6 +283,14 @@ class Settings(BaseSettings):
         if self.workers > 1 and self.database_url.startswith("sqlite:"):
             raise ValueError(f"{PREFIX}WORKERS: SQLite takes one process; more need PostgreSQL")
         return self
+
+    @field_validator("holds_kept_days")
+    @classmethod
+    def _holds_kept(cls, value: int) -> int:
+        # A month's work at a provider may still be settled under its hold.
+        if 0 < value < HOLDS_KEPT_DAYS_MIN:
+            raise ValueError(f"must be 0, or at least {HOLDS_KEPT_DAYS_MIN}")
+        return value
 
     @model_validator(mode="after")
     def _tls(self) -> Settings:

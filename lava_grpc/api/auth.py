@@ -138,6 +138,8 @@ class Authenticator:
             meter_slug=parsed.meter_slug,
             provider_key=parsed.provider_key.reveal() if parsed.provider_key else None,
             disable_billing=parsed.disable_billing,
+            hold_policy=parsed.hold_policy or merchant.hold_policy,
+            clamp_output=parsed.clamp_output,
         )
 
     async def _spender(self, parsed: Credential) -> tuple[str, Principal]:
@@ -147,7 +149,12 @@ class Authenticator:
         if found is None:
             raise Refusal(Reason.INVALID_CREDENTIALS, "the spend key is unknown or revoked")
         key, merchant = found
-        principal = Principal(merchant.merchant_id, prefix_of(merchant), spend_key=key)
+        principal = Principal(
+            merchant.merchant_id,
+            prefix_of(merchant),
+            spend_key=key,
+            hold_policy=merchant.hold_policy,
+        )
         return key.spend_key_id, principal
 
     def _remember(self, name: bytes, principal: Principal, key_id: str) -> None:

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from lava_grpc.api.strict_json import BadJsonError, Json, read_object
 from lava_grpc.core.errors import Reason, Refusal, invalid
+from lava_grpc.core.hold_policy import HoldPolicy
 
 CREDENTIAL_CHARS_MAX = 8 * 1024
 """The longest credential that is looked at."""
@@ -25,7 +26,10 @@ _SPEND_KEY = re.compile(r"lava_sk_[A-Za-z0-9_-]{1,256}")
 _TEXT_FIELDS = ("secret_key", "customer_id", "meter_slug", "provider_key")
 # The name that Lava's mid generation gave to `customer_id`, with the same value.
 _CUSTOMER_ID_ONCE = "connection_id"
-_FIELDS = frozenset((*_TEXT_FIELDS, _CUSTOMER_ID_ONCE, "disable_billing"))
+# Ours, which Lava's own service does not know.
+_HOLD_POLICY = "hold_policy"
+_FLAGS = ("disable_billing", "clamp_output")
+_FIELDS = frozenset((*_TEXT_FIELDS, _CUSTOMER_ID_ONCE, _HOLD_POLICY, *_FLAGS))
 _HEADERS = ("x-api-key", "x-goog-api-key", "xi-api-key")
 
 
@@ -65,6 +69,8 @@ class Credential:
     meter_slug: str | None = None
     provider_key: SecretText | None = None
     disable_billing: bool = False
+    hold_policy: HoldPolicy | None = None
+    clamp_output: bool = False
 
     @property
     def test_mode(self) -> bool:
@@ -111,7 +117,7 @@ def parse_credential(text: str) -> Credential:
 def _from_token(text: str) -> Credential:
     fields = _token_fields(text)
     if fields.keys() - _FIELDS:
-        known = ", ".join((*_TEXT_FIELDS, "disable_billing"))
+        known = ", ".join((*_TEXT_FIELDS, _HOLD_POLICY, *_FLAGS))
         raise _malformed(f"the forward token has a field other than {known}")
     texts = {name: _text(fields, name) for name in (*_TEXT_FIELDS, _CUSTOMER_ID_ONCE)}
     secret_key, provider_key = texts["secret_key"], texts["provider_key"]
@@ -127,6 +133,8 @@ def _from_token(text: str) -> Credential:
         meter_slug=_bounded("meter_slug", texts["meter_slug"]),
         provider_key=None if provider_key is None else _provider_key(provider_key),
         disable_billing=_flag(fields, "disable_billing"),
+        hold_policy=_hold_policy(fields),
+        clamp_output=_flag(fields, "clamp_output"),
     )
 
 
@@ -162,6 +170,16 @@ def _text(fields: Mapping[str, Json], name: str) -> str | None:
     return value
 
 
+def _hold_policy(fields: Mapping[str, Json]) -> HoldPolicy | None:
+    value = fields.get(_HOLD_POLICY)
+    if value is None:
+        return None
+    for policy in HoldPolicy:
+        if policy.value == value:
+            return policy
+    raise _malformed("the forward token's hold_policy must be upper_bound, expected or null")
+
+
 def _flag(fields: Mapping[str, Json], name: str) -> bool:
     value = fields.get(name)
     if value is not None and not isinstance(value, bool):
@@ -178,8 +196,10 @@ def _bounded(name: str, value: str | None) -> str | None:
 
 
 def _provider_key(value: str) -> SecretText:
-    # It becomes a header of the call to the provider: no spaces, no line ends.
-    if not (value.isascii() and value.isprintable()) or " " in value:
+    # It becomes a header of the call to the provider: no spaces, no line ends. AWS access
+    # keys may come as a JSON object, which is signed with and never sent.
+    is_json = value.startswith("{")
+    if not (value.isascii() and value.isprintable()) or (" " in value and not is_json):
         raise _malformed("the forward token's provider_key must be printable ASCII without spaces")
     return SecretText(value)
 

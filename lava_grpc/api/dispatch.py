@@ -126,11 +126,13 @@ class LocalDispatcher:
         """A head, chunks, a summary; raises a Refusal, and nothing else, for every no.
 
         Closing the iterator, or cancelling who waits for it, tells the use case
-        that the client has gone; that it has heard is not cancelled.
+        that the client has gone; that it has heard is not cancelled. The request's
+        body is taken out of it: it is not kept for as long as the answer streams.
         """
         try:
             principal = await self._authenticator(credential, spend_keys=True)
             parts = self._forward(principal, to_forward(request))
+            request.ClearField("body")
             try:
                 async for part in parts:
                     yield from_part(part)

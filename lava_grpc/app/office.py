@@ -11,7 +11,8 @@ from lava_grpc.app.clock import SystemClock
 from lava_grpc.app.parts import migrate, open_database
 from lava_grpc.core.account import GrantSource
 from lava_grpc.core.books import VerifyReport
-from lava_grpc.core.errors import not_found
+from lava_grpc.core.errors import invalid, not_found
+from lava_grpc.core.hold_policy import HoldPolicy
 from lava_grpc.core.ids import IdSource
 from lava_grpc.core.money import format_amount, parse_amount
 from lava_grpc.core.page import LIMIT_MAX, Page
@@ -21,11 +22,15 @@ from lava_grpc.gateway.credit import Credit, NewGrant
 from lava_grpc.gateway.customers import UNLIMITED
 from lava_grpc.gateway.keys import SecretKeys, prefix_of
 from lava_grpc.gateway.principal import Principal
+from lava_grpc.store import distribute, partitions
 from lava_grpc.store.database import Database
 from lava_grpc.store.group_commit import GroupCommit
 from lava_grpc.store.ledger_store import LedgerStore
 from lava_grpc.store.reads import StoreBooks
 from lava_grpc.store.resources import StoreResources
+
+DEFAULT_POLICY = "default"
+"""In place of a hold policy: the merchant has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,15 @@ class Office:
         _, plaintext = await self._keys.create_key(merchant, "first key")
         return NewMerchant(merchant.merchant_id, plaintext)
 
+    async def set_hold_policy(self, merchant_id: str, policy: str) -> dict[str, str]:
+        """Set how much is held for a merchant's calls; `default` leaves it to the service."""
+        known = {DEFAULT_POLICY: None, **{each.value: each for each in HoldPolicy}}
+        if policy not in known:
+            raise invalid("policy", f"must be one of {', '.join(known)}")
+        if not await self._resources.set_hold_policy(merchant_id, known[policy]):
+            raise not_found("merchant", merchant_id, field="merchant")
+        return {"merchant_id": merchant_id, "hold_policy": policy}
+
     async def verify(self, merchant_id: str | None) -> VerifyReport:
         """Check the books of one merchant, or of all."""
         if merchant_id is not None:
@@ -91,6 +105,19 @@ class Office:
             "account_id": made.account_id,
             "amount": format_amount(made.amount),
         }
+
+    async def partition(self, months: int, *, dry_run: bool) -> list[str]:
+        """Part the table of entries by month; the statements of it."""
+        now = self._clock.now()
+        if dry_run:
+            return await self._database.read(lambda c: partitions.plan(c, now, months=months))
+        return await self._database.write(lambda c: partitions.partition(c, now, months=months))
+
+    async def distribute(self, *, dry_run: bool) -> list[str]:
+        """Spread the tables over a cluster's nodes; the statements of it."""
+        if dry_run:
+            return [step.sql for step in distribute.steps()]
+        return await self._database.write(distribute.distribute)
 
     async def create_key(self, merchant_id: str, name: str) -> dict[str, str]:
         """A further key, shown this once."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from lava_grpc import config
+from lava_grpc.providers.provider import Family
+from lava_grpc.providers.registry import CompatibleHost, Registry
 from lava_grpc.store import migrations
 from lava_grpc.store.database import Database
 
@@ -27,6 +29,20 @@ def migrate(settings: config.Settings) -> None:
         # The driver's own words name no password.
         cause = getattr(error, "orig", None) or error
         raise config.ConfigError(f"LAVA_DATABASE_URL: {cause}") from None
+
+
+def registry_of(settings: config.Settings) -> Registry:
+    """The built-in providers, and the hosts that the settings add."""
+    added = {
+        host: CompatibleHost(
+            family=Family(rule.family.value),
+            id=rule.id,
+            price_provider=rule.price_provider,
+            asks_usage=rule.asks_usage,
+        )
+        for host, rule in settings.compatible_hosts.items()
+    }
+    return Registry().with_hosts(added)
 
 
 def _unreadable() -> config.ConfigError:

@@ -23,8 +23,10 @@ from lava_grpc.api.idempotency import Once
 from lava_grpc.app.billing import BillingParts
 from lava_grpc.app.clock import SystemClock
 from lava_grpc.app.health import Health
-from lava_grpc.app.parts import migrate, open_database
+from lava_grpc.app.parts import migrate, open_database, registry_of
+from lava_grpc.app.provider_keys import ProviderKeyParts, managed_keys
 from lava_grpc.app.webhooks import WebhookParts
+from lava_grpc.core.hold_policy import HoldPolicy
 from lava_grpc.core.ids import IdSource
 from lava_grpc.core.time import Clock
 from lava_grpc.gateway.aiohttp_upstream import AiohttpUpstream
@@ -33,10 +35,12 @@ from lava_grpc.gateway.credit import Credit
 from lava_grpc.gateway.customers import Customers
 from lava_grpc.gateway.directory import Directory
 from lava_grpc.gateway.estimates import Estimator
+from lava_grpc.gateway.expectations import Expectations
 from lava_grpc.gateway.forward import Forwarder
 from lava_grpc.gateway.forward_end import Closing, Detaching, GonePolicy
 from lava_grpc.gateway.forward_plan import Egress, Planner
 from lava_grpc.gateway.history import History
+from lava_grpc.gateway.jobs import Jobs
 from lava_grpc.gateway.keys import SecretKeys
 from lava_grpc.gateway.meters import Meters
 from lava_grpc.gateway.offers import Catalogues
@@ -44,20 +48,23 @@ from lava_grpc.gateway.recent import RecentHolds
 from lava_grpc.gateway.report import Reporter
 from lava_grpc.gateway.reservations import Reservations
 from lava_grpc.gateway.shaped import ShapeRouter
+from lava_grpc.gateway.signing import SigningUpstream
 from lava_grpc.gateway.spend_keys import SpendKeys
 from lava_grpc.gateway.upstream import Timeouts
 from lava_grpc.gateway.usage_days import UsageReports
 from lava_grpc.providers.prices import PriceBook
-from lava_grpc.providers.provider import Family
-from lava_grpc.providers.registry import CompatibleHost, Registry
+from lava_grpc.providers.registry import Registry
 from lava_grpc.rest.app import RestSettings, build_app
 from lava_grpc.rest.server import HttpTls, RestServer
 from lava_grpc.server.grpc_server import GrpcServer, GrpcSettings
+from lava_grpc.store.database import Database
 from lava_grpc.store.group_commit import GroupCommit, QueueBounds
 from lava_grpc.store.idempotency import StoreIdempotency
+from lava_grpc.store.jobs import StoreJobs
 from lava_grpc.store.ledger_store import LedgerStore
 from lava_grpc.store.reads import StoreBooks
 from lava_grpc.store.resources import StoreResources
+from lava_grpc.store.retention import Retention
 from lava_grpc.store.spend_keys import StoreSpendKeys
 from lava_grpc.store.sweeper import Sweeper
 
@@ -100,7 +107,7 @@ class Service:
         self._telling: asyncio.Task[None] | None = None
         clock = clock or SystemClock()
         ids = IdSource()
-        registry = _registry(settings)
+        registry = registry_of(settings)
         prices = _prices(settings)
         charge_abandoned = settings.on_abandoned is config.OnAbandoned.CHARGE
         self.health = Health(settings.unreachable_seconds_max, self._tell_health)
@@ -112,6 +119,7 @@ class Service:
                 io=self._database.in_writer,
                 turn=self._database.turn,
                 charge_abandoned=charge_abandoned,
+                watch=self,
             ),
             self._database,
             QueueBounds(
@@ -127,6 +135,7 @@ class Service:
             self._ledger,
             clock,
             charge_abandoned=charge_abandoned,
+            retention=_retention(settings, self._database, clock),
             on_reachable=self.health.reachable,
         )
         resources, books = StoreResources(self._database), StoreBooks(self._database)
@@ -134,6 +143,7 @@ class Service:
         directory = Directory(resources)
         recent = RecentHolds(books)
         estimator = Estimator(registry, prices, clock)
+        expectations = Expectations(books, policy=HoldPolicy(settings.hold_policy.value))
         egress = _egress(settings)
         self._upstream = AiohttpUpstream(
             timeouts=Timeouts(
@@ -149,6 +159,8 @@ class Service:
             prices,
             clock,
             Detaching(GonePolicy(settings.on_gone.value), settings.drain_seconds),
+            expectations=expectations,
+            jobs=Jobs(StoreJobs(self._database), books, prices, clock),
         )
         authenticator = Authenticator(
             resources,
@@ -160,12 +172,27 @@ class Service:
         self.billing = BillingParts(
             settings, self._database, resources, books, self._ledger, clock=clock, ids=ids
         )
+        self._provider_keys = ProviderKeyParts(
+            settings, self._database, registry, clock=clock, ids=ids
+        )
         handlers = build_handlers(
             authorize=Authorizer(
-                self.billing.ledger, directory, estimator, recent, clock=clock, ids=ids
+                self.billing.ledger,
+                directory,
+                estimator,
+                recent,
+                clock=clock,
+                ids=ids,
+                expectations=expectations,
             ),
             report=Reporter(
-                self._ledger, directory, recent, registry=registry, prices=prices, clock=clock
+                self._ledger,
+                directory,
+                recent,
+                registry=registry,
+                prices=prices,
+                clock=clock,
+                expectations=expectations,
             ),
             reservations=Reservations(self._ledger, books, directory, recent, clock=clock),
             customers=Customers(
@@ -174,6 +201,7 @@ class Service:
             meters=Meters(resources, clock=clock, ids=ids, changed=directory.forget_meters),
             keys=SecretKeys(resources, clock=clock, ids=ids),
             spend_keys=SpendKeys(spend_keys, clock=clock, ids=ids),
+            provider_keys=self._provider_keys.use_case,
             credit=Credit(resources, books, self._ledger, clock=clock, ids=ids),
             history=History(resources, books),
             usage=UsageReports(resources, books, clock=clock),
@@ -186,8 +214,17 @@ class Service:
         )
         forwarder = Forwarder(
             self.billing.ledger,
-            Planner(registry, directory, estimator, egress, clock=clock, ids=ids),
-            self._upstream,
+            Planner(
+                registry,
+                directory,
+                estimator,
+                egress,
+                clock=clock,
+                ids=ids,
+                stored=self._provider_keys.stored,
+                expectations=expectations,
+            ),
+            SigningUpstream(self._upstream, clock),
             self._closing,
             clock=clock,
             ids=ids,
@@ -210,6 +247,14 @@ class Service:
             settings, dispatcher, registry, self.health, clock, reuse_port=reuse_port
         )
 
+    def low(self, merchant_id: str, account_id: str) -> None:
+        """See `store.ledger_store.Watch`."""
+        self.billing.low(merchant_id, account_id)
+
+    def owed(self) -> None:
+        """See `store.ledger_store.Watch`."""
+        self.billing.owed()
+
     async def start(self) -> Addresses:
         """Serve; raises ConfigError where an address cannot be had."""
         await self._upstream.start()
@@ -217,6 +262,7 @@ class Service:
         self._sweeper.start()
         await self._webhooks.start()
         self.billing.start()
+        self._provider_keys.start()
         with _listening("GRPC_ADDRESS"):
             grpc_port = await self._grpc.start()
         with _listening("HTTP_ADDRESS"):
@@ -237,12 +283,15 @@ class Service:
         await asyncio.gather(*stopping)
         try:
             async with asyncio.timeout(grace):
+                # Whatever time they were given: they must be settled before the process ends.
+                self._closing.hurry(grace / 2)
                 await self._closing.drain()
         except TimeoutError:
             _log.warning("calls that did not end in time will be listed as abandoned")
         await self._sweeper.stop()
         await self._webhooks.stop()
         await self.billing.stop()
+        await self._provider_keys.stop()
         await self._ledger.stop()
         await self._upstream.close()
         self._database.close()
@@ -328,24 +377,15 @@ def _rest(
     return RestServer(app, host=host, port=port, tls=tls, reuse_port=reuse_port)
 
 
-def _registry(settings: config.Settings) -> Registry:
-    added = {
-        host: CompatibleHost(
-            family=Family(rule.family.value),
-            id=rule.id,
-            price_provider=rule.price_provider,
-            asks_usage=rule.asks_usage,
-        )
-        for host, rule in settings.compatible_hosts.items()
-    }
-    return Registry().with_hosts(added)
+def _retention(settings: config.Settings, database: Database, clock: Clock) -> Retention | None:
+    """What removes old holds, where they are to be removed."""
+    days = settings.holds_kept_days
+    return Retention(database, clock, kept_days=days) if days else None
 
 
 def _egress(settings: config.Settings) -> Egress:
     return Egress(
-        provider_keys={
-            name: secret.get_secret_value() for name, secret in settings.provider_keys.items()
-        },
+        provider_keys=managed_keys(settings),
         # A host that the operator sends elsewhere is one that calls may go to.
         allowed_hosts=settings.allowed_hosts | settings.upstream_map.keys(),
         upstream_map=settings.upstream_map,

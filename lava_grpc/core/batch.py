@@ -9,9 +9,11 @@ from lava_grpc.core.account import Account, AccountKind, Grant
 from lava_grpc.core.budget import Budget
 from lava_grpc.core.errors import InvariantBroken, Reason, Refusal, invalid, not_found
 from lava_grpc.core.hold import Hold, Role
+from lava_grpc.core.money import Amount
+from lava_grpc.core.payments import Payment
 from lava_grpc.core.plans import Enrolment, Subscription
 from lava_grpc.core.request_record import RequestRecord
-from lava_grpc.core.state import Changes, Key, LedgerState, TierCounter
+from lava_grpc.core.state import AccountCycle, Changes, Key, LedgerState, TierCounter
 from lava_grpc.core.time import Instant, cycle_of
 
 
@@ -97,6 +99,12 @@ class Batch:
         if key not in self.changes.new_grants:
             self.changes.grants[key] = grant
 
+    def grow_grant(self, grant: Grant) -> None:
+        """Note that a grant is to be written, its amount too."""
+        key = (grant.merchant_id, grant.grant_id)
+        if key not in self.changes.new_grants:
+            self.changes.grants[key] = self.changes.grown[key] = grant
+
     def add_hold(self, hold: Hold) -> None:
         """Note a new hold."""
         self.state.holds[(hold.merchant_id, hold.hold_id)] = hold
@@ -149,9 +157,27 @@ class Batch:
         self.state.enrolments.pop((account.merchant_id, account.account_id), None)
         self.changes.subscriptions[over.merchant_id, over.subscription_id] = over
 
-    def put_cycle(self, account: Account) -> None:
-        """Note that an account's cycle or credit limit is to be written."""
-        self.changes.cycles[account.merchant_id, account.account_id] = account
+    def put_cycle(self, account: Account, low_mark: Amount | None) -> None:
+        """Note that an account's cycle, credit limit or low mark is to be written."""
+        cycle = AccountCycle(account, low_mark)
+        self.changes.cycles[account.merchant_id, account.account_id] = cycle
+
+    def payment(self, merchant_id: str, payment_id: str) -> Payment:
+        """A payment that a command names; it must have been loaded."""
+        payment = self.state.payments.get((merchant_id, payment_id))
+        if payment is None:
+            raise InvariantBroken(f"payment {payment_id} was not loaded")
+        return payment
+
+    def add_payment(self, payment: Payment) -> None:
+        """Note a payment that is to be asked for."""
+        key = (payment.merchant_id, payment.payment_id)
+        self.state.payments[key] = self.changes.new_payments[key] = payment
+
+    def end_payment(self, payment: Payment) -> None:
+        """Note that a payment ended."""
+        key = (payment.merchant_id, payment.payment_id)
+        self.state.payments[key] = self.changes.payments[key] = payment
 
     def touch_counter(self, counter: TierCounter) -> None:
         """Note that a counter is to be written."""

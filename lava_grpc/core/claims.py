@@ -164,7 +164,7 @@ def _scale(
             low, best = middle, tried
         else:
             high = middle - 1
-    if best is None:
+    if best is None or low < command.output_tokens_min:
         raise short_of(claims)
     return best, low
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from lava_grpc.core.account import Account, Grant, GrantSource
 from lava_grpc.core.hold import CallFacts, Hold, HoldKind, Role
 from lava_grpc.core.money import Amount
+from lava_grpc.core.payments import Payment
 from lava_grpc.core.plans import Enrolment, Plan
 from lava_grpc.core.pricing import Meter
 from lava_grpc.core.request_record import Flag, RequestRecord
@@ -40,7 +41,8 @@ class PlaceHold:
 
     Repeating it with the same `request_id` and `fingerprint` answers with the
     first hold. `scale_output`: with `allow_partial`, shrink the output tokens of
-    every part until all are covered, instead of holding what there is.
+    every part until all are covered, instead of holding what there is; fewer than
+    `output_tokens_min` in all are refused.
     """
 
     merchant_id: str
@@ -54,6 +56,7 @@ class PlaceHold:
     allow_partial: bool = False
     scale_output: bool = False
     dry_run: bool = False
+    output_tokens_min: int = 1
 
     @property
     def account_ids(self) -> tuple[str, ...]:
@@ -93,6 +96,8 @@ class Settle:
     response_id: str | None = None
     hold_id: str | None = None
     flags: tuple[Flag, ...] = ()
+    # The call ended in an error after it had used something.
+    failed: bool = False
 
     @property
     def account_ids(self) -> tuple[str, ...]:
@@ -172,13 +177,17 @@ class ExpireGrants:
 class Subscribe:
     """Put a customer on a plan. `subscription_id` is for a customer who has no subscription.
 
-    An upgrade begins a new cycle at once, anything else waits for the cycle's end.
+    An upgrade begins a new cycle at once, anything else waits for the cycle's end. With
+    a `payment_provider` what the plan costs from now on is charged there; what its first
+    cycle costs is paid before (`HandOut`), or nothing.
     """
 
     merchant_id: str
     account_id: str
     subscription_id: str
     plan: Plan
+    payment_provider: str | None = None
+    payment_method_id: str | None = None
 
     @property
     def account_ids(self) -> tuple[str, ...]:
@@ -188,9 +197,10 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSubscription:
-    """Cancel an active subscription at its cycle's end, set what auto top-up buys, or both.
+    """Cancel an active subscription at its cycle's end, change its auto top-up, or both.
 
-    `auto_top_up_bundle_id` counts only with `sets_auto_top_up`; None then stops it.
+    `auto_top_up_bundle_id` counts only with `sets_auto_top_up`; None then stops it. So
+    does `auto_top_up_threshold` with `sets_threshold`; None then means none left.
     """
 
     merchant_id: str
@@ -199,6 +209,8 @@ class ChangeSubscription:
     cancel: bool = False
     sets_auto_top_up: bool = False
     auto_top_up_bundle_id: str | None = None
+    sets_threshold: bool = False
+    auto_top_up_threshold: Amount | None = None
 
     @property
     def account_ids(self) -> tuple[str, ...]:
@@ -219,6 +231,41 @@ class RenewCycles:
         return (self.account_id,)
 
 
+@dataclass(frozen=True, slots=True)
+class HandOut:
+    """Give a customer what a payment for a plan paid for, and end the payment; once.
+
+    `subscription_id` is for a customer who has no subscription, `plan` the payment's,
+    None if it was deleted since.
+    """
+
+    merchant_id: str
+    account_id: str
+    payment_id: str
+    subscription_id: str
+    plan: Plan | None
+
+    @property
+    def account_ids(self) -> tuple[str, ...]:
+        """The account it touches."""
+        return (self.account_id,)
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End a renewal's payment as declined for good, and with it the subscription."""
+
+    merchant_id: str
+    account_id: str
+    payment_id: str
+    reason: str
+
+    @property
+    def account_ids(self) -> tuple[str, ...]:
+        """The account it touches."""
+        return (self.account_id,)
+
+
 Command: TypeAlias = (
     PlaceHold
     | Settle
@@ -230,6 +277,8 @@ Command: TypeAlias = (
     | Subscribe
     | ChangeSubscription
     | RenewCycles
+    | HandOut
+    | GiveUp
 )
 
 
@@ -274,6 +323,13 @@ class Enrolled:
     """A customer's subscription as it now is."""
 
     enrolment: Enrolment
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """A payment that has ended, now or before."""
+
+    payment: Payment
 
 
 @dataclass(frozen=True, slots=True)

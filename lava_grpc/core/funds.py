@@ -153,23 +153,19 @@ def expire_overdue_grants(batch: Batch, account: Account) -> None:
 
 def add_grant(batch: Batch, account: Account, grant: Grant) -> None:
     """Put a new grant on its account and into the books. The caller covers overage."""
-    account.balance += grant.amount
     account.insert_grant(grant)
     batch.add_grant(grant)
-    batch.touch(account)
-    batch.changes.entries.append(
-        Entry(
-            grant.merchant_id,
-            ISSUANCE,
-            grant.account_id,
-            grant.amount,
-            EntryKind.GRANT,
-            grant.request_id,
-            None,
-            grant.grant_id,
-            batch.now,
-        )
-    )
+    _issue(batch, account, grant, grant.amount, grant.request_id)
+
+
+def grow_grant(
+    batch: Batch, account: Account, grant: Grant, amount: Amount, *, request_id: str
+) -> None:
+    """Add to a grant that is there already. The caller covers overage, and knows that it fits."""
+    grant.amount += amount
+    grant.remaining += amount
+    batch.grow_grant(grant)
+    _issue(batch, account, grant, amount, request_id)
 
 
 def cover_overage(batch: Batch, account: Account, *, at: Instant | None = None) -> None:
@@ -193,6 +189,24 @@ def cover_overage(batch: Batch, account: Account, *, at: Instant | None = None) 
         batch.touch(account)
         batch.touch_grant(grant)
         _enter(batch, account, account.account_id, paid, EntryKind.COVER, grant.grant_id)
+
+
+def _issue(batch: Batch, account: Account, grant: Grant, amount: Amount, request_id: str) -> None:
+    account.balance += amount
+    batch.touch(account)
+    batch.changes.entries.append(
+        Entry(
+            grant.merchant_id,
+            ISSUANCE,
+            grant.account_id,
+            amount,
+            EntryKind.GRANT,
+            request_id,
+            None,
+            grant.grant_id,
+            batch.now,
+        )
+    )
 
 
 def _expire(batch: Batch, account: Account, grant: Grant) -> None:

@@ -11,18 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from lava_grpc.core import funds, holding, settling, subscribing
+from lava_grpc.core import funds, holding, paying, settling, subscribing
 from lava_grpc.core.account import Grant
 from lava_grpc.core.batch import Batch
 from lava_grpc.core.commands import (
     AddGrant,
     ChangeSubscription,
     Command,
+    Concluded,
     Enrolled,
     Expire,
     ExpireGrants,
     Extend,
+    GiveUp,
     Granted,
+    HandOut,
     Held,
     HoldIs,
     PlaceHold,
@@ -38,7 +41,7 @@ from lava_grpc.core.money import AMOUNT_MAX, too_large
 from lava_grpc.core.state import Changes, Key, LedgerState
 from lava_grpc.core.time import Instant
 
-Outcome: TypeAlias = Held | Settled | HoldIs | Granted | Enrolled | Touched | Refusal
+Outcome: TypeAlias = Held | Settled | HoldIs | Granted | Enrolled | Concluded | Touched | Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +89,18 @@ def _decide(batch: Batch, command: Command) -> Outcome:
             return _add_grant(batch, command)
         case ExpireGrants():
             return Touched(batch.account(command.merchant_id, command.account_id))
-        case Subscribe() | ChangeSubscription() | RenewCycles():
+        case _:
             return _decide_subscription(batch, command)
 
 
 def _decide_subscription(
-    batch: Batch, command: Subscribe | ChangeSubscription | RenewCycles
+    batch: Batch, command: Subscribe | ChangeSubscription | RenewCycles | HandOut | GiveUp
 ) -> Outcome:
     match command:
+        case HandOut():
+            return Concluded(paying.hand_out(batch, command))
+        case GiveUp():
+            return Concluded(paying.give_up(batch, command))
         case Subscribe():
             return Enrolled(subscribing.subscribe(batch, command))
         case ChangeSubscription():

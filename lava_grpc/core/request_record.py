@@ -29,6 +29,7 @@ class Flag(StrEnum):
     ESTIMATED = "estimated"
     ABANDONED = "abandoned"
     UNPRICED = "unpriced"
+    CLAMPED = "clamped"
 
 
 @dataclass(frozen=True, slots=True)

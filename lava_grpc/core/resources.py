@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lava_grpc.core.hold_policy import HoldPolicy
 from lava_grpc.core.money import Amount
 from lava_grpc.core.pricing import Meter
 from lava_grpc.core.time import Instant
@@ -17,6 +18,8 @@ class Merchant:
     name: str
     test_mode: bool
     created_at: Instant
+    # How much is held for its calls unless one says otherwise; None leaves it to the service.
+    hold_policy: HoldPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

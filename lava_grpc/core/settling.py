@@ -211,7 +211,7 @@ def _record(
     return RequestRecord(
         merchant_id=command.merchant_id,
         request_id=command.request_id,
-        status=RequestStatus.COMPLETED,
+        status=RequestStatus.ERROR if command.failed else RequestStatus.COMPLETED,
         facts=_merged(command.facts, hold),
         response_id=command.response_id,
         usage=command.usage,

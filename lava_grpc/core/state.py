@@ -10,6 +10,7 @@ from lava_grpc.core.account import Account, Grant
 from lava_grpc.core.budget import Budget
 from lava_grpc.core.hold import Hold
 from lava_grpc.core.money import Amount
+from lava_grpc.core.payments import Payment
 from lava_grpc.core.plans import Enrolment, Subscription
 from lava_grpc.core.request_record import RequestRecord
 from lava_grpc.core.time import Instant
@@ -67,6 +68,14 @@ class TierCounter:
 CounterKey: TypeAlias = tuple[str, str, str, Instant]
 
 
+@dataclass(frozen=True, slots=True)
+class AccountCycle:
+    """An account whose cycle, limit or low mark changed; see `Subscription.low_mark`."""
+
+    account: Account
+    low_mark: Amount | None
+
+
 @dataclass(slots=True)
 class LedgerState:
     """Everything that a batch touches, loaded under its locks.
@@ -82,6 +91,7 @@ class LedgerState:
     records: dict[Key, RequestRecord] = field(default_factory=dict)
     counters: dict[CounterKey, TierCounter] = field(default_factory=dict)
     enrolments: dict[Key, Enrolment] = field(default_factory=dict)  # by account id
+    payments: dict[Key, Payment] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -99,7 +109,10 @@ class Changes:
     budgets: dict[Key, Budget] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     subscriptions: dict[Key, Subscription] = field(default_factory=dict)  # new or changed
-    cycles: dict[Key, Account] = field(default_factory=dict)  # whose cycle or limit changed
+    cycles: dict[Key, AccountCycle] = field(default_factory=dict)
+    grown: dict[Key, Grant] = field(default_factory=dict)  # whose amount changed
+    new_payments: dict[Key, Payment] = field(default_factory=dict)
+    payments: dict[Key, Payment] = field(default_factory=dict)  # that ended
 
     @property
     def empty(self) -> bool:
@@ -117,4 +130,5 @@ class Changes:
             or self.entries
             or self.subscriptions
             or self.cycles
+            or self.payments
         )

@@ -14,7 +14,7 @@ MICROS_PER_SECOND = 1_000_000
 class Usage:
     """Counted units of one operation. All are whole, non-negative numbers.
 
-    `input_tokens` includes the cached, audio and image parts that stand beside
+    `input_tokens` includes the cached, audio, image and video parts that stand beside
     it; `output_tokens` includes reasoning, audio and image. The parts are priced
     each at its own rate. Durations are whole microseconds, so that fractional
     seconds stay exact.
@@ -32,6 +32,7 @@ class Usage:
     cache_audio_read_tokens: int = 0
     cache_image_read_tokens: int = 0
     input_image_tokens: int = 0
+    input_video_tokens: int = 0
     output_image_tokens: int = 0
     input_characters: int = 0
     output_characters: int = 0
@@ -39,6 +40,8 @@ class Usage:
     output_micros: int = 0
     # Server-side tool calls billed by the piece (web searches).
     web_searches: int = 0
+    # Searches of the caller's own stored files, billed by the piece.
+    file_searches: int = 0
     # Generated pictures and search units (rerank), billed by the piece.
     images: int = 0
     search_units: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import select
 import weakref
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -38,6 +39,9 @@ READ_BUFFER_BYTES = 64 * 1024
 
 KEEP_ALIVE_SECONDS = 15.0
 """How long an idle connection is kept: shorter than providers keep theirs."""
+
+WHOLE_BODY_BYTES_MAX = 512 * 1024
+"""A larger body is written piece by piece."""
 
 _HEADER_BYTES_MAX = 64 * 1024
 _DNS_SECONDS = 10
@@ -158,9 +162,14 @@ class AiohttpUpstream:
             request.method,
             url,
             headers=CIMultiDict(request.headers),
-            data=request.body or None,
+            data=_payload(request.body),
             allow_redirects=False,
         )
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO | None:
+    """What aiohttp sends: a large body in pieces, so that other calls have their turn."""
+    return io.BytesIO(body) if len(body) > WHOLE_BODY_BYTES_MAX else body or None
 
 
 def _has_port(url: str) -> bool:
@@ -197,6 +206,8 @@ class _AiohttpAnswer:
         if content.is_eof() and content.exception() is None:
             # All of it is here, so there is nothing to wait for.
             return await content.readany()
+        if content.exception() is not None and (last := _arrived_before(content)):
+            return last
         timeout, seconds = self._deadline.wait(self._idle_seconds)
         try:
             async with timeout:
@@ -207,6 +218,17 @@ class _AiohttpAnswer:
         except (aiohttp.ClientError, OSError):
             self._response.close()
             raise UpstreamBroken(self._host) from None
+
+
+def _arrived_before(content: aiohttp.StreamReader) -> bytes:
+    """What arrived before the connection broke: aiohttp keeps it, and raises in its place."""
+    error = content.exception()
+    content.set_exception(None)  # type: ignore[arg-type]
+    try:
+        return content.read_nowait()
+    finally:
+        if error is not None:
+            content.set_exception(error)
 
 
 # What became of a call that got no answer, in a person's words; the first that fits counts.

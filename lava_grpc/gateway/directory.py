@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TypeVar
 
-from lava_grpc.core.errors import Refusal, not_found
+from lava_grpc.core.errors import Reason, Refusal, not_found
 from lava_grpc.core.pricing import Meter
 from lava_grpc.gateway.ports import Resources
 
@@ -40,6 +40,18 @@ class Directory:
         if customer is None:
             raise not_found("customer", ident, field="customer_id")
         return customer.customer_id
+
+    async def customer_filter(self, merchant_id: str, ident: str) -> str:
+        """As `customer_id`, to filter by: a name that nobody has is taken for an id.
+
+        It then finds nothing, as in every list.
+        """
+        try:
+            return await self.customer_id(merchant_id, ident)
+        except Refusal as refusal:
+            if refusal.reason is not Reason.NOT_FOUND:
+                raise
+            return ident
 
     async def customer_ids(
         self, merchant_id: str, idents: Iterable[str]

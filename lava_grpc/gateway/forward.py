@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from lava_grpc.core.commands import Held, PlaceHold, Release
 from lava_grpc.core.errors import Refusal
-from lava_grpc.core.hold import Hold, HoldKind
+from lava_grpc.core.hold import HoldKind
 from lava_grpc.core.ids import IdSource
 from lava_grpc.core.ledger import Outcome
 from lava_grpc.core.time import Clock
@@ -63,15 +63,22 @@ class Forwarder:
         the answer broke off, and what was seen of it is settled.
         """
         plan = await self._planner.plan(principal, call)
-        hold = await self._hold(principal, plan)
+        # Its body may be large, and is kept by nobody once it is sent.
+        del call
+        held = await self._hold(principal, plan)
+        hold = held.hold
+        if held.affordable_output_tokens is not None:
+            plan = plan.clamped(held.affordable_output_tokens)
         opened = self._closing.open(plan, hold)
         try:
             answer = await opened.send(self._upstream.send(plan.request))
+            plan = opened.plan
             yield ForwardHead(
                 answer.status,
                 headers_to_return(answer.headers, plan.call),
                 plan.request_id,
                 hold.hold_id,
+                plan.clamped_output_tokens,
             )
             async for passed in opened.body():
                 yield passed
@@ -88,7 +95,7 @@ class Forwarder:
             opened.detach()
             raise
 
-    async def _hold(self, principal: Principal, plan: ForwardPlan) -> Hold:
+    async def _hold(self, principal: Principal, plan: ForwardPlan) -> Held:
         command = PlaceHold(
             merchant_id=plan.merchant_id,
             request_id=plan.request_id,
@@ -98,10 +105,13 @@ class Forwarder:
             parts=plan.hold_parts,
             facts=plan.facts,
             ttl_seconds=self._closing.hold_seconds,
+            allow_partial=plan.clamp is not None,
+            scale_output=plan.clamp is not None,
+            output_tokens_min=plan.clamp.total_min if plan.clamp is not None else 1,
         )
         placing = self._closing.keep(self._ledger.submit(command))
         try:
-            return _hold_in(await asyncio.shield(placing))
+            return _held_in(await asyncio.shield(placing))
         except asyncio.CancelledError:
             self._closing.keep(self._give_back(placing))
             raise
@@ -109,13 +119,13 @@ class Forwarder:
     async def _give_back(self, placing: asyncio.Task[Outcome]) -> None:
         """The client went while its hold was being placed: nothing was sent for it."""
         try:
-            hold = _hold_in(await placing)
+            hold = _held_in(await placing).hold
         except Refusal:
             return
         await self._closing.surely(Release(hold.merchant_id, hold.hold_id, hold.account_ids))
 
 
-def _hold_in(outcome: Outcome) -> Hold:
+def _held_in(outcome: Outcome) -> Held:
     if not isinstance(outcome, Held):
         raise TypeError(outcome)
-    return outcome.hold
+    return outcome

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lava_grpc.core.hold import Hold
+from lava_grpc.core.hold_policy import HoldPolicy
 from lava_grpc.core.request_record import RequestRecord
 
 Labels = tuple[tuple[str, str], ...]
@@ -25,16 +26,23 @@ class ForwardCall:
     disable_billing: bool = False
     request_id: str | None = None
     metadata: Labels = ()
+    hold_policy: HoldPolicy | None = None
+    # Send it with a lower limit on its output where the credit covers it only in part.
+    clamp_output: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardHead:
-    """What is known before the body: the provider's status and headers, and our ids."""
+    """What is known before the body: the provider's status and headers, and our ids.
+
+    `clamped_output_tokens` is the limit that was sent in place of the caller's, if any.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...]
     request_id: str
     reservation_id: str
+    clamped_output_tokens: int | None = None
 
 
 class Measurement(StrEnum):
@@ -52,3 +60,4 @@ class ForwardSummary:
     record: RequestRecord | None
     measurement: Measurement
     hold: Hold | None
+    clamped_output_tokens: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -18,13 +18,17 @@ from lava_grpc.core.ledger import Outcome
 from lava_grpc.core.request_record import Flag
 from lava_grpc.core.time import Clock
 from lava_grpc.core.usage import NOTHING
+from lava_grpc.gateway.expectations import Expectations
 from lava_grpc.gateway.forward_call import ForwardSummary, Measurement
 from lava_grpc.gateway.forward_plan import ForwardPlan
+from lava_grpc.gateway.jobs import Jobs
 from lava_grpc.gateway.ports import Ledger
 from lava_grpc.gateway.upstream import UpstreamAnswer
-from lava_grpc.providers.base import UsageReading, UsageTap
+from lava_grpc.providers.base import JobSeen, JobState, UsageReading, UsageTap
 from lava_grpc.providers.estimate import settle_estimate
+from lava_grpc.providers.expectation import sample_of
 from lava_grpc.providers.prices import PriceBook
+from lava_grpc.providers.rates import FREE
 from lava_grpc.providers.registry import make_tap
 
 T = TypeVar("T")
@@ -88,18 +92,46 @@ class Closing:
         detaching: Detaching | None = None,
         *,
         hold_seconds: int = HOLD_SECONDS,
+        expectations: Expectations | None = None,
+        jobs: Jobs | None = None,
     ) -> None:
         self.ledger = ledger
+        self._expectations = expectations
+        self.jobs = jobs
         self.prices = prices
         self.clock = clock
         self.detaching = detaching or Detaching()
         self.hold_seconds = hold_seconds
         self.detached = 0
+        # The detached readers' time limits, and when all of them end at the latest.
+        self._readers: set[asyncio.Timeout] = set()
+        self._read_until: float | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def open(self, plan: ForwardPlan, hold: Hold) -> OpenCall:
         """Begin a call whose hold was placed."""
         return OpenCall(self, plan, hold)
+
+    def learn(self, plan: ForwardPlan, outcome: Outcome, measurement: Measurement) -> None:
+        """Note what a call used by its provider's word, unless its output had been limited."""
+        if self._expectations is None or not self._expectations.wanted:
+            return
+        if plan.clamped_output_tokens is not None or measurement is not Measurement.PROVIDER:
+            return
+        if not isinstance(outcome, Settled):
+            return
+        facts = plan.facts
+        self._expectations.learn(
+            plan.merchant_id,
+            facts.customer_id,
+            provider=facts.provider,
+            model=facts.model,
+            sample=sample_of(
+                outcome.record.usage,
+                choices=plan.call.choices,
+                body_bytes=plan.body_bytes,
+            ),
+        )
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` to its end, whoever stops waiting for it."""
@@ -114,6 +146,30 @@ class Closing:
             return
         _log.error("a call's task failed", error=type(error).__name__)
 
+    @contextlib.asynccontextmanager
+    async def reading_on(self, seconds: float) -> AsyncIterator[None]:
+        """Time for a detached reader; raises TimeoutError at its end, or at that of `hurry`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        limit = asyncio.timeout_at(
+            until if self._read_until is None else min(until, self._read_until)
+        )
+        async with limit:
+            self._readers.add(limit)
+            try:
+                yield
+            finally:
+                self._readers.discard(limit)
+
+    def hurry(self, seconds: float) -> None:
+        """Let no detached reader read on for longer than this from now."""
+        until = asyncio.get_running_loop().time() + seconds
+        self._read_until = until
+        for limit in self._readers:
+            when = limit.when()
+            if when is not None and when > until and not limit.expired():
+                limit.reschedule(until)
+
     async def drain(self) -> None:
         """Wait until every call has ended."""
         while self._tasks:
@@ -121,12 +177,16 @@ class Closing:
 
     async def surely(self, command: Command) -> Outcome:
         """Submit what must not be lost, again while the ledger is overloaded or away."""
+        return await self.insist(lambda: self.ledger.submit(command), command)
+
+    async def insist(self, step: Callable[[], Awaitable[T]], what: object) -> T:
+        """The result of a step that must not be lost, tried again while the store is away."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + SETTLE_SECONDS_MAX
         pause = _RETRY_SECONDS
         while True:
             try:
-                return await self.ledger.submit(command)
+                return await step()
             except Refusal as refusal:
                 passing = refusal.reason in (Reason.OVERLOADED, Reason.STORE_UNAVAILABLE)
                 if not passing or loop.time() > give_up:
@@ -134,7 +194,7 @@ class Closing:
                     _log.error(
                         "a call could not be ended",
                         reason=refusal.reason.value,
-                        hold=getattr(command, "hold_id", None),
+                        hold=getattr(what, "hold_id", None),
                     )
                     raise
             await asyncio.sleep(pause)
@@ -161,6 +221,11 @@ class OpenCall:
         self._ending: asyncio.Task[ForwardSummary] | None = None
         self._extending: asyncio.TimerHandle | None = None
         self._extend_later()
+
+    @property
+    def plan(self) -> ForwardPlan:
+        """What was decided of the call; without its body once that is sent."""
+        return self._plan
 
     async def send(self, sending: Coroutine[Any, Any, UpstreamAnswer]) -> UpstreamAnswer:
         """Send the call; if who waits is cancelled, it is sent all the same."""
@@ -260,7 +325,7 @@ class OpenCall:
         drains = rules.policy is GonePolicy.DRAIN and closing.detached < rules.readers_max
         closing.detached += 1
         try:
-            async with asyncio.timeout(rules.drain_seconds if drains else 0):
+            async with closing.reading_on(rules.drain_seconds if drains else 0):
                 await self._read_on()
         except TimeoutError:
             pass
@@ -279,10 +344,12 @@ class OpenCall:
 
     def _answered(self, answer: UpstreamAnswer) -> UpstreamAnswer:
         headers = dict(answer.headers)
-        plan = self._plan
+        self._plan = plan = self._plan.sent()
         self._answer = answer
         self._tap = make_tap(plan.target.provider, plan.call, answer.status, headers)
         lower = {name.lower(): value for name, value in headers.items()}
+        if plan.key_use is not None:
+            plan.key_use.answered(answer.status, lower)
         self._encoded = "content-encoding" in lower
         length = lower.get("content-length", "")
         self._length = int(length) if length.isascii() and length.isdigit() else None
@@ -313,6 +380,8 @@ class OpenCall:
             # It reads what has arrived, and has nothing to wait for.
             await asyncio.wait((self._reading,))
         reading = self._tap.reading() if self._tap is not None else UsageReading()
+        if reading.job is not None and await self._goes_on(reading, reading.job):
+            return ForwardSummary(None, Measurement.NONE, self._hold)
         command: Release | Settle
         if not in_flight and self._unused(reading):
             command, measurement = self._release(), Measurement.NONE
@@ -327,7 +396,41 @@ class OpenCall:
             # the operator's policy. The answer is the client's all the same.
             _log.warning("a call outlived its hold", hold=self._hold.hold_id)
             return ForwardSummary(None, measurement, None)
-        return _summary(outcome, measurement)
+        self._closing.learn(self._plan, outcome, measurement)
+        return _summary(outcome, measurement, self._plan.clamped_output_tokens)
+
+    async def _goes_on(self, reading: UsageReading, seen: JobSeen) -> bool:
+        """Keep the hold of work that the call started; settle work that the answer tells of."""
+        closing, plan = self._closing, self._plan
+        jobs = closing.jobs
+        if jobs is None:
+            return False
+        if plan.call.job_id is not None:
+            await self._settle_job(jobs, plan.call.job_id, reading)
+            return False
+        if seen.state is not JobState.RUNNING:
+            return False
+        extend = await closing.insist(lambda: jobs.begin(plan, self._hold, seen), self._hold)
+        with contextlib.suppress(Refusal):
+            # Where the hold ended meanwhile, the job is charged all the same, as a late one.
+            await closing.surely(extend)
+        return True
+
+    async def _settle_job(self, jobs: Jobs, job_id: str, reading: UsageReading) -> None:
+        plan, closing = self._plan, self._closing
+        provider = plan.target.provider
+        found = await closing.insist(
+            lambda: jobs.told(plan.merchant_id, provider, job_id, reading), self._hold
+        )
+        if found is None:
+            return
+        job, command = found
+        try:
+            await closing.surely(command)
+        except Refusal as refusal:
+            if not jobs.gave_up(job, refusal):
+                raise
+        await closing.insist(lambda: jobs.forget(job), job)
 
     def _release(self) -> Release:
         return Release(self._plan.merchant_id, self._hold.hold_id, self._hold.account_ids)
@@ -355,12 +458,16 @@ class OpenCall:
             # A count in the midst of a stream, as Anthropic's and Google's have, is no total.
             usage = settle_estimate(plan.call, reading, plan.estimate)
             flags, measurement = (Flag.ESTIMATED,), Measurement.ESTIMATED
-        # At the prices of the hold's time, which its bound was made with.
-        cost = self._closing.prices.cost_of(
-            plan.target.provider, plan.call, replace(reading, usage=usage), self._hold.created_at
-        )
+        cost = FREE
+        if plan.call.billable:
+            # At the prices of the hold's time, which its bound was made with.
+            read = replace(reading, usage=usage)
+            at = self._hold.created_at
+            cost = self._closing.prices.cost_of(plan.target.provider, plan.call, read, at)
         if not cost.priced:
             flags = (*flags, Flag.UNPRICED)
+        if plan.clamped_output_tokens is not None:
+            flags = (*flags, Flag.CLAMPED)
         settle = Settle(
             merchant_id=plan.merchant_id,
             request_id=plan.request_id,
@@ -374,6 +481,7 @@ class OpenCall:
             response_id=reading.response_id,
             hold_id=self._hold.hold_id,
             flags=flags,
+            failed=reading.failed,
         )
         return settle, measurement
 
@@ -398,11 +506,13 @@ class OpenCall:
             await self._closing.ledger.submit(extend)
 
 
-def _summary(outcome: Outcome, measurement: Measurement) -> ForwardSummary:
+def _summary(
+    outcome: Outcome, measurement: Measurement, clamped_output_tokens: int | None
+) -> ForwardSummary:
     match outcome:
         case Settled():
-            return ForwardSummary(outcome.record, measurement, outcome.hold)
+            return ForwardSummary(outcome.record, measurement, outcome.hold, clamped_output_tokens)
         case HoldIs():
-            return ForwardSummary(None, measurement, outcome.hold)
+            return ForwardSummary(None, measurement, outcome.hold, clamped_output_tokens)
         case _:
             raise TypeError(outcome)

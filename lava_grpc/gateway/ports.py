@@ -9,6 +9,7 @@ from lava_grpc.core.account import Account, Grant
 from lava_grpc.core.books import RecordFilter, StoredEntry, VerifyReport
 from lava_grpc.core.commands import Command
 from lava_grpc.core.hold import Hold, HoldState
+from lava_grpc.core.jobs import Job
 from lava_grpc.core.kept import Kept, KeptState
 from lava_grpc.core.ledger import Outcome
 from lava_grpc.core.money import Amount
@@ -163,6 +164,16 @@ class Books(Protocol):
         """The hold that was placed for a request."""
         ...
 
+    async def holds(self, merchant_id: str, hold_ids: Sequence[str]) -> Mapping[str, Hold]:
+        """Those of the holds that there are, by their ids; one read."""
+        ...
+
+    async def holds_of_requests(
+        self, merchant_id: str, request_ids: Sequence[str]
+    ) -> Mapping[str, Hold]:
+        """The holds that were placed for requests, by the requests' ids; one read."""
+        ...
+
     async def list_holds(
         self,
         merchant_id: str,
@@ -250,6 +261,22 @@ class IdempotencyStore(Protocol):
         ...
 
 
+class JobStore(Protocol):
+    """Work that goes on at providers, kept for a month. Refuses STORE_UNAVAILABLE."""
+
+    async def add(self, job: Job, now: Instant) -> None:
+        """Remember a job; the first word on it counts."""
+        ...
+
+    async def find(self, merchant_id: str, provider: str, job_id: str) -> Job | None:
+        """The job, as long as it is not settled."""
+        ...
+
+    async def forget(self, job: Job) -> None:
+        """The job is settled, or never will be."""
+        ...
+
+
 class Billing(Protocol):
     """Plans, bundles and subscriptions. A look-up gives None for what is not there.
 
@@ -323,12 +350,21 @@ class PaymentStore(Protocol):
         """Store a payment.
 
         False for an auto top-up while another one of the account is open, or after
-        one that was made since then was declined with a reason.
+        one that was made since then was declined with a reason; for a plan's first
+        cycle while another one is open; and for a request id that was used before.
         """
         ...
 
     async def find(self, merchant_id: str, payment_id: str) -> Payment | None:
         """The payment with this id."""
+        ...
+
+    async def of_request(self, merchant_id: str, request_id: str) -> Payment | None:
+        """The payment that was asked for with this request id."""
+        ...
+
+    async def beginning(self, merchant_id: str, account_id: str) -> Payment | None:
+        """The open payment for a plan's first cycle."""
         ...
 
     async def list(self, merchant_id: str, account_id: str | None, page: Page) -> Slice[Payment]:
@@ -339,12 +375,19 @@ class PaymentStore(Protocol):
         """Open payments that nobody is at, the longest waiting first."""
         ...
 
-    async def take(self, payment: Payment, now: Instant, until: Instant) -> bool:
-        """Be the one who is at a payment until then; False where another one is, or it ended."""
+    async def take(self, payment: Payment, now: Instant, until: Instant) -> Payment | None:
+        """Be the one who is at a payment until then; None where another one is, or it ended.
+
+        The payment counts one attempt more; `reason` is still what was last said of it.
+        """
         ...
 
     async def put_off(self, payment: Payment, until: Instant) -> None:
-        """Let an open payment wait until then."""
+        """Let an open payment wait until then: it was not answered."""
+        ...
+
+    async def insist(self, payment: Payment, until: Instant, reason: str) -> None:
+        """Ask for a payment once more then, which was declined."""
         ...
 
     async def mark_paid(self, payment: Payment) -> bool:

@@ -76,7 +76,7 @@ class Reservations:
         """Holds, newest first."""
         merchant_id = principal.merchant_id
         if customer_id is not None:
-            customer_id = await self._directory.customer_id(merchant_id, customer_id)
+            customer_id = await self._directory.customer_filter(merchant_id, customer_id)
         now = self._clock.now()
         return await self._books.list_holds(
             merchant_id, page, customer_id=customer_id, state=state, now=now

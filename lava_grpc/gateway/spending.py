@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lava_grpc.core.errors import Reason, Refusal
+from lava_grpc.core.hold_policy import HoldPolicy
 from lava_grpc.core.spend_key import RequestShape, SpendKey
 from lava_grpc.core.time import Instant
 from lava_grpc.gateway.forward_call import ForwardCall
@@ -20,6 +21,9 @@ def require_own_call(key: SpendKey, call: ForwardCall, now: Instant) -> None:
     key.require_usable(now)
     if call.customer_id or call.meter or call.provider_key or call.disable_billing:
         raise _denied(key, "pays for its calls itself: no customer, meter or provider key")
+    if call.hold_policy is HoldPolicy.EXPECTED:
+        # Its limits hold because its calls hold the most that they can use.
+        raise _denied(key, "may not hold less than its calls can use: its merchant decides that")
 
 
 def require_permitted(key: SpendKey, provider: Provider, call: Call, estimate: Estimate) -> None:
@@ -27,7 +31,9 @@ def require_permitted(key: SpendKey, provider: Provider, call: Call, estimate: E
 
     Under a spend limit a model must have a price: without one it would cost nothing here.
     """
-    key.require_model(provider.id, call.model)
+    if call.job_id is None:
+        # What was begun with a model may be asked after, though no model is named again.
+        key.require_model(provider.id, call.model)
     key.require_shape(shape_of(provider, call))
     if key.limits.spend is not None and call.billable and not estimate.priced:
         raise _denied(key, "has a spend limit, and this call has no known price")

@@ -16,6 +16,15 @@ from urllib.parse import urlsplit
 from typing_extensions import override
 
 from lava_grpc.core.errors import Reason, Refusal
+from lava_grpc.providers.aws import AwsCredential, SigningScope
+
+
+@dataclass(frozen=True, slots=True)
+class AwsSigning:
+    """How a call is to be signed for AWS."""
+
+    credential: AwsCredential
+    scope: SigningScope
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -26,6 +35,8 @@ class UpstreamRequest:
     url: str
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    # Set, the call is signed when it is sent: see `gateway.signing`.
+    aws: AwsSigning | None = None
 
     @override
     def __repr__(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, Connection, and_, literal_column, or_, select
 
 from lava_grpc.core.hold import Hold, HoldState
@@ -28,6 +30,20 @@ def find(connection: Connection, merchant_id: str, hold_id: str) -> Hold | None:
 def of_request(connection: Connection, merchant_id: str, request_id: str) -> Hold | None:
     """The hold that was placed for a request."""
     return _first(connection, merchant_id, _holds.request_id == request_id)
+
+
+def find_many(connection: Connection, merchant_id: str, hold_ids: Sequence[str]) -> dict[str, Hold]:
+    """Those of the holds that there are, by their ids."""
+    found = _each(connection, merchant_id, _holds.hold_id.in_(hold_ids))
+    return {hold.hold_id: hold for hold in found}
+
+
+def of_requests(
+    connection: Connection, merchant_id: str, request_ids: Sequence[str]
+) -> dict[str, Hold]:
+    """The holds that were placed for requests, by the requests' ids."""
+    found = _each(connection, merchant_id, _holds.request_id.in_(request_ids))
+    return {hold.request_id: hold for hold in found}
 
 
 def list_page(
@@ -94,3 +110,8 @@ def _first(connection: Connection, merchant_id: str, condition: ColumnElement[bo
     query = select(*HOLD).where(_holds.merchant_id == merchant_id, condition)
     row = connection.execute(query).first()
     return rows.hold_of(tuple(row)) if row else None
+
+
+def _each(connection: Connection, merchant_id: str, condition: ColumnElement[bool]) -> list[Hold]:
+    query = select(*HOLD).where(_holds.merchant_id == merchant_id, condition)
+    return [rows.hold_of(tuple(row)) for row in connection.execute(query)]

@@ -20,6 +20,8 @@ from lava_grpc.core.commands import (
     Command,
     Expire,
     Extend,
+    GiveUp,
+    HandOut,
     PlaceHold,
     Release,
     RenewCycles,
@@ -29,10 +31,11 @@ from lava_grpc.core.commands import (
 from lava_grpc.core.events import Happening, events_of
 from lava_grpc.core.ids import IdSource
 from lava_grpc.core.ledger import Decision, Outcome
+from lava_grpc.core.money import Amount
 from lava_grpc.core.state import Changes, LedgerState
 from lava_grpc.core.time import Clock, Instant, cycle_of
 from lava_grpc.store import rows, schema
-from lava_grpc.store.engine import LedgerSession, StoreEngine
+from lava_grpc.store.engine import Io, LedgerSession, StoreEngine
 from lava_grpc.store.sql import Loaded, Pair, Statement, Wanted
 
 T = TypeVar("T")
@@ -44,11 +47,15 @@ OVERDUE_MAX = 200
 """How many overdue holds one batch expires to make room on accounts that lack it."""
 
 
-class Io(Protocol):
-    """How a store waits for its database."""
+class Watch(Protocol):
+    """Who is told, after a commit, of what calls for a payment. Must not block or raise."""
 
-    async def __call__(self, work: Callable[[], T]) -> T:
-        """What `work` returns, run where it may block."""
+    def low(self, merchant_id: str, account_id: str) -> None:
+        """A call left an account that has auto top-up with less than its low mark."""
+        ...
+
+    def owed(self) -> None:
+        """There are new payments to ask for."""
         ...
 
 
@@ -60,8 +67,9 @@ async def here(work: Callable[[], T]) -> T:
 class LedgerStore:
     """Applies batches to a database, one at a time.
 
-    What blocks goes through `io`; what is decided is decided where `apply` is
-    awaited, so that the event loop's thread never waits for another thread's Python.
+    What blocks goes through `io`; all else, reading, deciding and writing, is done
+    where `apply` is awaited, so that the event loop's thread hardly ever waits for
+    another thread's Python.
     """
 
     def __init__(
@@ -72,6 +80,7 @@ class LedgerStore:
         io: Io = here,
         turn: asyncio.Lock | None = None,
         charge_abandoned: bool = False,
+        watch: Watch | None = None,
     ) -> None:
         """`turn` is held for the whole of a batch: `Database.turn`."""
         self._engine = engine
@@ -79,10 +88,13 @@ class LedgerStore:
         self._io = io
         self._turn = turn
         self._charge_abandoned = charge_abandoned
+        self._watch = watch
         self._ids = IdSource()
         self._session: LedgerSession | None = None
         # The merchants of this batch that have webhooks.
         self._watched: set[str] = set()
+        # The accounts of this batch that have auto top-up: below what it buys.
+        self._low_marks: dict[Pair, Amount] = {}
 
     async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
         """Decide and commit a batch; its outcomes in order, durable.
@@ -115,14 +127,30 @@ class LedgerStore:
             # Whatever state the connection is in, a new one is in a known one.
             await self.close()
             raise
+        if self._watch is not None:
+            if self._low_marks:
+                self._tell_low(self._watch, decision.changes, commands)
+            if decision.changes.new_payments:
+                self._watch.owed()
         return decision.outcomes[len(ahead) :]
+
+    def _tell_low(self, watch: Watch, changes: Changes, commands: Sequence[Command]) -> None:
+        """Tell of the accounts that a call has left with less than their low mark."""
+        now = self._clock.now()
+        for command in commands:
+            if isinstance(command, PlaceHold | Settle):
+                for account_id in command.account_ids:
+                    key = (command.merchant_id, account_id)
+                    mark, account = self._low_marks.get(key), changes.accounts.get(key)
+                    if mark is not None and account is not None and account.left(now) < mark:
+                        watch.low(*key)
 
     async def close(self) -> None:
         """Let the connection go."""
         session, self._session = self._session, None
         if session is not None:
             with contextlib.suppress(Exception):
-                await self._io(session.close)
+                await session.close()
 
     async def _again(self, ahead: Sequence[Command], commands: Sequence[Command]) -> Decision:
         """Decide again, with overdue holds and cycles of the touched accounts ended first.
@@ -130,7 +158,7 @@ class LedgerStore:
         The last decision is dropped: what comes first may touch further rows, and locks
         are only ever taken all at once and in order.
         """
-        await self._io(self._open().rollback)
+        await (await self._opened()).rollback()
         return await self._decide([*ahead, *commands])
 
     async def _renewed(
@@ -150,29 +178,31 @@ class LedgerStore:
         reads = reads_of(wanted_by(commands, now))
         into = [name for name, _ in reads]
         statements = [statement for _, statement in reads]
-        found = await self._io(lambda: self._open().load(statements))
+        session = await self._opened()
+        found = await session.load(statements)
         loaded = Loaded()
         for name, rows_found in zip(into, found, strict=True):
             getattr(loaded, name).extend(rows_found)
         # Whoever made a webhook before a command was queued finds it told: this is read after.
         self._watched = {str(row[0]) for row in loaded.accounts if rows.is_watched(row)}
+        self._low_marks = rows.low_marks_of(loaded.accounts)
         return ledger.apply(state_of(loaded), commands, now)
 
     async def _end(self, changes: Changes) -> None:
         """Write what was decided and commit."""
-        session = self._open()
+        session = await self._opened()
         if changes.empty:
-            await self._io(session.rollback)
+            await session.rollback()
         else:
             now = self._clock.now()
             writes = writes_of(changes, self._ids, now)
             if self._watched:
                 writes += deliveries_of(events_of(changes, self._watched), self._ids, now)
-            await self._io(partial(session.write, writes))
+            await session.write(writes)
 
-    def _open(self) -> LedgerSession:
+    async def _opened(self) -> LedgerSession:
         if self._session is None:
-            self._session = self._engine.session()
+            self._session = await self._engine.session(self._io)
         return self._session
 
     def _find_overdue(self, accounts: frozenset[Pair]) -> list[Expire]:
@@ -246,6 +276,10 @@ def wanted_by(commands: Sequence[Command], now: Instant) -> Wanted:
             case Release() | Extend() | Expire():
                 wanted.holds.add((merchant_id, command.hold_id))
                 continue
+            case HandOut() | GiveUp():
+                wanted.enrolments.add((merchant_id, command.account_id))
+                wanted.payments.add((merchant_id, command.payment_id))
+                continue
             case Subscribe() | ChangeSubscription() | RenewCycles():
                 wanted.enrolments.add((merchant_id, command.account_id))
                 continue
@@ -268,7 +302,8 @@ def _want_counters(wanted: Wanted, command: PlaceHold | Settle, cycle_start: Ins
 
 def state_of(loaded: Loaded) -> LedgerState:
     """The core's state from the rows that were loaded."""
-    state = LedgerState()
+    payments = [rows.payment_of(row) for row in loaded.payments]
+    state = LedgerState(payments={(row.merchant_id, row.payment_id): row for row in payments})
     accounts = state.accounts
     for row in loaded.accounts:
         account = rows.account_of(row)
@@ -297,6 +332,7 @@ def state_of(loaded: Loaded) -> LedgerState:
         enrolled = rows.enrolment_of(row)
         owner = enrolled.subscription
         state.enrolments[owner.merchant_id, owner.customer_id] = enrolled
+        accounts[owner.merchant_id, owner.customer_id].own_limit = rows.own_limit_of(row)
     for row in loaded.counters:
         counter = rows.counter_of(row)
         key = (counter.merchant_id, counter.customer_id, counter.meter_id, counter.cycle_start)
@@ -311,6 +347,7 @@ def reads_of(wanted: Wanted) -> list[tuple[str, Statement]]:
     accounts = sorted(wanted.accounts)
     reads = (
         ("accounts", "lock_accounts", accounts),
+        ("payments", "lock_payments", list(wanted.payments)),
         ("grants", "live_grants", accounts),
         ("holds", "holds_by_request", list(wanted.hold_requests)),
         ("holds", "holds_by_id", list(wanted.holds)),
@@ -339,12 +376,25 @@ def writes_of(changes: Changes, ids: IdSource, now: Instant) -> list[Statement]:
         ("update_holds", [rows.hold_update(hold) for hold in changes.holds.values()]),
         ("insert_records", [rows.record_row(record) for record in changes.new_records.values()]),
         ("update_records", [rows.record_row(record) for record in changes.records.values()]),
+        (
+            "insert_labels",
+            [
+                label
+                for records in (changes.new_records, changes.records)
+                for record in records.values()
+                if record.facts.metadata
+                for label in rows.label_rows(record)
+            ],
+        ),
         ("update_cycles", [rows.cycle_row(account) for account in changes.cycles.values()]),
         (
             "put_subscriptions",
             [rows.subscription_row(row) for row in changes.subscriptions.values()],
         ),
         ("put_counters", [rows.counter_row(counter) for counter in changes.counters.values()]),
+        ("grow_grants", [[g.merchant_id, g.grant_id, g.amount] for g in changes.grown.values()]),
+        ("insert_payments", [rows.payment_row(row) for row in changes.new_payments.values()]),
+        ("end_payments", [rows.payment_end(row) for row in changes.payments.values()]),
         ("update_budgets", [rows.budget_update(budget) for budget in changes.budgets.values()]),
         ("insert_entries", [rows.entry_row(entry, ids.ulid(now)) for entry in changes.entries]),
     )

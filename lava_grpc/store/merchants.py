@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
 from lava_grpc.core.account import AccountKind
+from lava_grpc.core.hold_policy import HoldPolicy
 from lava_grpc.core.money import Amount
 from lava_grpc.core.page import Page, Slice
 from lava_grpc.core.resources import Merchant, SecretKey
@@ -17,11 +19,12 @@ from lava_grpc.store.cursors import newest_first
 _merchants = schema.merchants.c
 _keys = schema.secret_keys.c
 
-_MERCHANT = (
+MERCHANT = (
     _merchants.merchant_id,
     _merchants.name,
     _merchants.test_mode,
     _merchants.created_at,
+    _merchants.hold_policy,
 )
 _KEY = (_keys.merchant_id, _keys.secret_key_id, _keys.name, _keys.hint, _keys.created_at)
 
@@ -34,6 +37,7 @@ def add(connection: Connection, merchant: Merchant, wallet_limit: Amount | None)
             name=merchant.name,
             test_mode=merchant.test_mode,
             created_at=merchant.created_at,
+            hold_policy=merchant.hold_policy.value if merchant.hold_policy else None,
         )
     )
     connection.execute(
@@ -46,17 +50,34 @@ def add(connection: Connection, merchant: Merchant, wallet_limit: Amount | None)
     )
 
 
+def merchant_of(row: Sequence[Any]) -> Merchant:
+    """A merchant, of the columns MERCHANT."""
+    merchant_id, name, test_mode, created_at, policy = row
+    own = None if policy is None else HoldPolicy(policy)
+    return Merchant(merchant_id, name, test_mode, created_at, own)
+
+
+def set_hold_policy(connection: Connection, merchant_id: str, policy: HoldPolicy | None) -> bool:
+    """Set the merchant's own policy, None for none; False where there is no such merchant."""
+    done = connection.execute(
+        update(schema.merchants)
+        .where(_merchants.merchant_id == merchant_id)
+        .values(hold_policy=policy.value if policy else None)
+    )
+    return done.rowcount == 1
+
+
 def find(connection: Connection, merchant_id: str) -> Merchant | None:
     """The merchant."""
-    query = select(*_MERCHANT).where(_merchants.merchant_id == merchant_id)
+    query = select(*MERCHANT).where(_merchants.merchant_id == merchant_id)
     row = connection.execute(query).first()
-    return Merchant(*row) if row else None
+    return merchant_of(row) if row else None
 
 
 def list_all(connection: Connection) -> Sequence[Merchant]:
     """All of them, oldest first."""
-    query = select(*_MERCHANT).order_by(_merchants.created_at, _merchants.merchant_id)
-    return [Merchant(*row) for row in connection.execute(query)]
+    query = select(*MERCHANT).order_by(_merchants.created_at, _merchants.merchant_id)
+    return [merchant_of(row) for row in connection.execute(query)]
 
 
 def add_key(connection: Connection, key: SecretKey, key_hash: str) -> None:
@@ -76,7 +97,7 @@ def add_key(connection: Connection, key: SecretKey, key_hash: str) -> None:
 def key_owner(connection: Connection, key_hash: str) -> tuple[SecretKey, Merchant] | None:
     """The key with this hash and its merchant, None where it is unknown or revoked."""
     query = (
-        select(*_KEY, *_MERCHANT)
+        select(*_KEY, *MERCHANT)
         .join_from(
             schema.secret_keys, schema.merchants, _merchants.merchant_id == _keys.merchant_id
         )
@@ -85,7 +106,7 @@ def key_owner(connection: Connection, key_hash: str) -> tuple[SecretKey, Merchan
     row = connection.execute(query).first()
     if row is None:
         return None
-    return SecretKey(*row[: len(_KEY)]), Merchant(*row[len(_KEY) :])
+    return SecretKey(*row[: len(_KEY)]), merchant_of(row[len(_KEY) :])
 
 
 def list_keys(connection: Connection, merchant_id: str, page: Page) -> Slice[SecretKey]:

@@ -10,6 +10,7 @@ from lava_grpc.core.hold import Hold, HoldState
 from lava_grpc.core.page import Page, Slice
 from lava_grpc.core.request_record import RequestRecord
 from lava_grpc.core.time import Instant
+from lava_grpc.core.usage import Usage
 from lava_grpc.store import account_reads, hold_reads, record_reads, usage_reads, verify
 from lava_grpc.store.database import Database
 
@@ -38,6 +39,18 @@ class StoreBooks:
         """The hold that was placed for a request."""
         return await self._database.read(
             lambda c: hold_reads.of_request(c, merchant_id, request_id)
+        )
+
+    async def holds(self, merchant_id: str, hold_ids: Sequence[str]) -> dict[str, Hold]:
+        """Those of the holds that there are, by their ids."""
+        return await self._database.read(lambda c: hold_reads.find_many(c, merchant_id, hold_ids))
+
+    async def holds_of_requests(
+        self, merchant_id: str, request_ids: Sequence[str]
+    ) -> dict[str, Hold]:
+        """The holds that were placed for requests, by the requests' ids."""
+        return await self._database.read(
+            lambda c: hold_reads.of_requests(c, merchant_id, request_ids)
         )
 
     async def list_holds(
@@ -92,6 +105,14 @@ class StoreBooks:
             lambda c: usage_reads.by_day(
                 c, merchant_id, wanted, start=start, before=before, day=day
             )
+        )
+
+    async def newest_usage(
+        self, merchant_id: str, customer_id: str | None, limit: int
+    ) -> Sequence[tuple[str, str | None, Usage]]:
+        """Provider, model and usage of the newest records; see `gateway.expectations`."""
+        return await self._database.read(
+            lambda c: usage_reads.newest(c, merchant_id, customer_id, limit)
         )
 
     async def verify(self, merchant_id: str | None) -> VerifyReport:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
+from lava_grpc.core.hold_policy import HoldPolicy
 from lava_grpc.core.money import Amount
 from lava_grpc.core.page import Page, Slice
 from lava_grpc.core.resources import Customer, Merchant, NamedMeter, SecretKey
@@ -35,6 +36,12 @@ class StoreResources:
     async def list_merchants(self) -> Sequence[Merchant]:
         """All of them, oldest first."""
         return await self._database.read(merchants.list_all)
+
+    async def set_hold_policy(self, merchant_id: str, policy: HoldPolicy | None) -> bool:
+        """Set how much is held for a merchant's calls; False where there is no such merchant."""
+        return await self._database.write(
+            lambda c: merchants.set_hold_policy(c, merchant_id, policy)
+        )
 
     async def add_key(self, key: SecretKey, key_hash: str) -> None:
         """Store a key by its hash."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring as _quoted
 from typing import Any
 
-from lava_grpc.core.account import Account, AccountKind, Grant, GrantSource
+from lava_grpc.core.account import Account, AccountKind, Grant, GrantSource, OwnLimit
 from lava_grpc.core.budget import Budget, Cycle, Limits, Marks, RateLimit, RequestLimit, SpendLimit
 from lava_grpc.core.cycles import Interval
 from lava_grpc.core.errors import InvariantBroken
 from lava_grpc.core.events import Happening
 from lava_grpc.core.hold import Bought, CallFacts, Hold, HoldKind, HoldState, Leg, Role
+from lava_grpc.core.money import Amount
+from lava_grpc.core.payments import Payment, PaymentKind, PaymentState
 from lava_grpc.core.plans import (
     Enrolment,
     PendingKind,
@@ -24,10 +26,10 @@ from lava_grpc.core.plans import (
 )
 from lava_grpc.core.pricing import Charge, ChargeLine, RateType, TierType
 from lava_grpc.core.request_record import Flag, RequestRecord, RequestStatus
-from lava_grpc.core.state import ISSUANCE, Entry, EntryKind, TierCounter
+from lava_grpc.core.state import ISSUANCE, AccountCycle, Entry, EntryKind, TierCounter
 from lava_grpc.core.time import Instant
 from lava_grpc.core.usage import Usage
-from lava_grpc.store.sql import PLAN_COLUMNS, SUBSCRIPTION_COLUMNS, Row
+from lava_grpc.store.sql import PAYMENT_COLUMNS, PLAN_COLUMNS, SUBSCRIPTION_COLUMNS, Row
 
 DELIVERY_ID_PREFIX = "msg_"
 
@@ -50,14 +52,18 @@ def account_of(row: Row) -> Account:
     )
 
 
-def cycle_row(account: Account) -> list[object]:
+def cycle_row(cycle: AccountCycle) -> list[object]:
     """What a new cycle changes of an account: CYCLE_UPDATE."""
+    account, own = cycle.account, cycle.account.own_limit
     return [
         account.merchant_id,
         account.account_id,
         account.cycle_start,
         account.cycle_end,
         account.credit_limit,
+        own is not None,
+        None if own is None else own.amount,
+        cycle.low_mark,
     ]
 
 
@@ -89,6 +95,7 @@ def plan_row(plan: Plan) -> dict[str, object]:
         "is_default": plan.is_default,
         "created_at": plan.created_at,
         "deleted_at": plan.deleted_at,
+        "auto_top_up_threshold": plan.auto_top_up_threshold,
     }
 
 
@@ -98,6 +105,7 @@ def subscription_of(row: Row) -> Subscription:
     values[4] = SubscriptionStatus(values[4])
     if values[13] is not None:
         values[13] = PendingKind(values[13])
+    values[19] = bool(values[19])
     return Subscription(*values)
 
 
@@ -120,12 +128,55 @@ def subscription_row(subscription: Subscription) -> list[object]:
         subscription.cancelled_at,
         None if pending is None else pending.value,
         subscription.pending_plan_id,
+        subscription.auto_top_up_threshold,
+        subscription.payment_provider,
+        subscription.payment_method_id,
+        subscription.payment_id,
+        subscription.unpaid,
     ]
+
+
+def payment_of(row: Row) -> Payment:
+    """A payment: PAYMENT_COLUMNS."""
+    values = list(_any(row))
+    values[3], values[9] = PaymentKind(values[3]), PaymentState(values[9])
+    return Payment(*values)
+
+
+def payment_row(payment: Payment) -> list[object]:
+    """The row of a new payment: PAYMENT_COLUMNS."""
+    values: list[object] = [getattr(payment, name) for name in PAYMENT_COLUMNS]
+    values[3], values[9] = payment.kind.value, payment.state.value
+    return values
+
+
+def payment_end(payment: Payment) -> list[object]:
+    """What the end of a payment changes: PAYMENT_END."""
+    return [
+        payment.merchant_id,
+        payment.payment_id,
+        payment.state.value,
+        payment.reason,
+        payment.due_at,
+        payment.ended_at,
+    ]
+
+
+def own_limit_of(row: Row) -> OwnLimit | None:
+    """The customer's own limit where its plan sets another one: of a row of `enrolments`."""
+    *_, own, limited = _any(row)
+    return OwnLimit(own) if limited else None
+
+
+def low_marks_of(rows: Iterable[Row]) -> dict[tuple[str, str], Amount]:
+    """The low marks in rows of `lock_accounts`, by the account's key."""
+    found: Iterable[Any] = rows
+    return {(row[0], row[1]): row[9] for row in found if row[9] is not None}
 
 
 def enrolment_of(row: Row) -> Enrolment:
     """An active subscription with its three plans, the last two of which may be missing."""
-    values = tuple(_any(row))
+    *values, _own, _limited = _any(row)
     first, count = len(SUBSCRIPTION_COLUMNS), len(PLAN_COLUMNS)
     plan, pending, default = [
         None if values[at] is None else plan_of(values[at : at + count])
@@ -362,6 +413,19 @@ def record_row(record: RequestRecord) -> list[object]:
         record.ended_at,
         record.fingerprint,
     ]
+
+
+def label_rows(record: RequestRecord) -> list[list[object]]:
+    """The rows of a record's labels: LABEL_COLUMNS."""
+    return [
+        [record.merchant_id, label_text(name, value), record.created_at, record.request_id]
+        for name, value in record.facts.metadata
+    ]
+
+
+def label_text(name: str, value: str) -> str:
+    """A label as it is looked for; a name has no equals sign."""
+    return f"{name}={value}"
 
 
 def entry_row(entry: Entry, entry_id: str) -> list[object]:

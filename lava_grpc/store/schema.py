@@ -36,6 +36,8 @@ merchants = Table(
     Column("name", Text, nullable=False),
     Column("test_mode", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    # upper_bound or expected; NULL leaves it to the service.
+    Column("hold_policy", Text),
 )
 
 secret_keys = Table(
@@ -118,6 +120,11 @@ accounts = Table(
     # The running cycle of the customer's active subscription; NULL without one.
     Column("cycle_start", BigInteger),
     Column("cycle_end", BigInteger),
+    # `credit_limit` is the plan's, and the customer's own is kept here until the plan is left.
+    Column("plan_limited", Boolean, nullable=False, server_default=false()),
+    Column("own_limit", BigInteger),
+    # With less credit than this left, auto top-up buys; NULL: it buys nothing.
+    Column("low_mark", BigInteger),
     sqlite_with_rowid=False,
     # Room on each page lets PostgreSQL update a hot account in place.
     postgresql_with={"fillfactor": "50"},
@@ -228,6 +235,15 @@ requests = Table(
     Column("fingerprint", Text, nullable=False),
     Index("requests_by_time", "merchant_id", "created_at", "request_id"),
     Index("requests_by_customer", "merchant_id", "customer_id", "created_at", "request_id"),
+    Index(
+        "requests_by_meter",
+        "merchant_id",
+        "meter_id",
+        "created_at",
+        "request_id",
+        sqlite_where=text("meter_id IS NOT NULL"),
+        postgresql_where=text("meter_id IS NOT NULL"),
+    ),
     sqlite_with_rowid=False,
 )
 
@@ -309,6 +325,8 @@ budgets = Table(
     Column("rolled_at", BigInteger, nullable=False, server_default="0"),
     Column("paced_until", BigInteger, nullable=False, server_default="0"),
     Column("last_used_at", BigInteger),
+    # How many of its calls' holds were removed for their age.
+    Column("holds_pruned", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
     postgresql_with={"fillfactor": "50"},
 )
@@ -325,7 +343,7 @@ idempotency = Table(
     Column("state", Text, nullable=False),
     Column("answer", LargeBinary),
     Column("created_at", BigInteger, nullable=False),
-    Index("idempotency_by_time", "created_at"),
+    Index("idempotency_by_time", "merchant_id", "created_at"),
     sqlite_with_rowid=False,
 )
 
@@ -409,6 +427,7 @@ plans = Table(
     Column("is_default", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("deleted_at", BigInteger),
+    Column("auto_top_up_threshold", BigInteger),
     Index(
         "plans_default",
         "merchant_id",
@@ -454,6 +473,14 @@ subscriptions = Table(
     # What happens at the cycle's end, where it is not just the next one.
     Column("pending", Text),
     Column("pending_plan_id", Text),
+    # NULL: none left.
+    Column("auto_top_up_threshold", BigInteger),
+    # Who is asked for its price and overage; NULL: nobody.
+    Column("payment_provider", Text),
+    Column("payment_method_id", Text),
+    # The last payment for it, and whether that is still to succeed.
+    Column("payment_id", Text),
+    Column("unpaid", Boolean, nullable=False, server_default=false()),
     Index(
         "subscriptions_active",
         "merchant_id",
@@ -497,6 +524,30 @@ payments = Table(
     Column("due_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
+    # The plan that it pays for.
+    Column("plan_id", Text),
+    # The caller's own id for it, and a digest of what was asked for.
+    Column("request_id", Text),
+    Column("fingerprint", Text),
+    # How often the provider refused, and was to be asked again.
+    Column("declines", BigInteger, nullable=False, server_default="0"),
+    Index(
+        "payments_by_request",
+        "merchant_id",
+        "request_id",
+        unique=True,
+        sqlite_where=text("request_id IS NOT NULL"),
+        postgresql_where=text("request_id IS NOT NULL"),
+    ),
+    # One plan at a time.
+    Index(
+        "payments_beginning",
+        "merchant_id",
+        "account_id",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL AND kind = 'subscription'"),
+        postgresql_where=text("ended_at IS NULL AND kind = 'subscription'"),
+    ),
     # One purchase at a time, however many calls find the account empty.
     Index(
         "payments_open",
@@ -513,5 +564,66 @@ payments = Table(
         postgresql_where=text("ended_at IS NULL"),
     ),
     Index("payments_by_account", "merchant_id", "account_id", "payment_id"),
+    sqlite_with_rowid=False,
+)
+
+# A row for each label of each record, so that the records with a rare one are found without
+# reading the others. Written with the record; calls without labels have none.
+request_labels = Table(
+    "request_labels",
+    metadata,
+    Column("merchant_id", Text, primary_key=True),
+    # The name, an equals sign, and the value.
+    Column("label", Text, primary_key=True),
+    # The record's own, for its place in lists.
+    Column("created_at", BigInteger, primary_key=True),
+    Column("request_id", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# Up to when a merchant's holds may be gone: those that were placed before, and have ended.
+retention = Table(
+    "retention",
+    metadata,
+    Column("merchant_id", Text, primary_key=True),
+    Column("holds_before", BigInteger, nullable=False),
+)
+
+# Merchants' own provider keys. A deleted key's row is gone, and its secret with it.
+provider_keys = Table(
+    "provider_keys",
+    metadata,
+    Column("merchant_id", Text, primary_key=True),
+    Column("provider_key_id", Text, primary_key=True),
+    # A provider's id, or one host.
+    Column("provider", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("preview", Text, nullable=False),
+    Column("weight", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    # The secret, encrypted, and the name of the key that it is encrypted with.
+    Column("sealed", Text, nullable=False),
+    Column("sealed_with", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("rotated_at", BigInteger),
+    Column("last_used_at", BigInteger),
+    sqlite_with_rowid=False,
+)
+
+# Work that goes on at providers after the answer, and the request that pays for it. A row goes
+# once the work is settled, or after a month.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("merchant_id", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    # The provider's own id.
+    Column("job_id", Text, primary_key=True),
+    Column("request_id", Text, nullable=False),
+    Column("hold_id", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    # JSON: what the call was, and the meter that prices it.
+    Column("call", Text, nullable=False),
+    Index("jobs_by_age", "created_at"),
     sqlite_with_rowid=False,
 )

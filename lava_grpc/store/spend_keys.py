@@ -17,6 +17,7 @@ from lava_grpc.core.time import Instant
 from lava_grpc.store import rows, schema
 from lava_grpc.store.cursors import newest_first
 from lava_grpc.store.database import Database
+from lava_grpc.store.merchants import MERCHANT, merchant_of
 from lava_grpc.store.sql import BUDGET_COLUMNS
 
 _keys = schema.spend_keys.c
@@ -38,12 +39,6 @@ _KEY = (
 )
 _BUDGET = tuple(_budgets[name] for name in BUDGET_COLUMNS)
 _LIMITS = 6
-_MERCHANT = (
-    _merchants.merchant_id,
-    _merchants.name,
-    _merchants.test_mode,
-    _merchants.created_at,
-)
 
 
 class StoreSpendKeys:
@@ -129,16 +124,21 @@ def _add(connection: Connection, key: SpendKey, key_hash: str) -> None:
 
 
 def _owner(connection: Connection, key_hash: str) -> tuple[SpendKey, Merchant] | None:
+    # Apart, so that the budget, which is where its merchant is, is not looked for everywhere.
+    whose = select(_keys.merchant_id).where(_keys.key_hash == key_hash)
+    merchant_id = connection.execute(whose).scalar()
+    if merchant_id is None:
+        return None
     query = (
-        _used(*_MERCHANT)
+        _used(*MERCHANT)
         .join(schema.merchants, _merchants.merchant_id == _keys.merchant_id)
-        .where(_keys.key_hash == key_hash)
+        .where(_keys.key_hash == key_hash, _keys.merchant_id == merchant_id)
     )
     row = connection.execute(query).first()
     if row is None:
         return None
-    size = len(_MERCHANT)
-    return _used_of(row[:-size]).key, Merchant(*row[-size:])
+    size = len(MERCHANT)
+    return _used_of(row[:-size]).key, merchant_of(row[-size:])
 
 
 def _find(connection: Connection, merchant_id: str, spend_key_id: str) -> UsedSpendKey | None:

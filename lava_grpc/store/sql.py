@@ -29,14 +29,17 @@ ACCOUNT_COLUMNS = (
     "closed",
     "cycle_start",
     "cycle_end",
+    "low_mark",
 )
 GRANT_COLUMNS = tuple(c.name for c in schema.grants.columns if c.name != "live")
 HOLD_COLUMNS = tuple(c.name for c in schema.holds.columns)
 REQUEST_COLUMNS = tuple(c.name for c in schema.requests.columns)
+LABEL_COLUMNS = tuple(c.name for c in schema.request_labels.columns)
 ENTRY_COLUMNS = tuple(c.name for c in schema.entries.columns)
 COUNTER_COLUMNS = tuple(c.name for c in schema.counters.columns)
 SUBSCRIPTION_COLUMNS = tuple(c.name for c in schema.subscriptions.columns)
 PLAN_COLUMNS = tuple(c.name for c in schema.plans.columns)
+PAYMENT_COLUMNS = tuple(c.name for c in schema.payments.columns)
 BUDGET_UPDATE = (
     "merchant_id",
     "account_id",
@@ -73,6 +76,7 @@ class Wanted:
     grant_requests: set[Pair] = field(default_factory=set)
     counters: set[tuple[str, str, str, int]] = field(default_factory=set)
     enrolments: set[Pair] = field(default_factory=set)
+    payments: set[Pair] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -87,6 +91,7 @@ class Loaded:
     counters: list[Row] = field(default_factory=list)
     enrolments: list[Row] = field(default_factory=list)
     budgets: list[Row] = field(default_factory=list)
+    payments: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +138,12 @@ class Statements:
     counters: str
     enrolments: str
     budgets: str
+    lock_payments: str
     insert_deliveries: str
     insert_grants: str
     insert_holds: str
     insert_records: str
+    insert_labels: str
     insert_entries: str
     put_counters: str
     update_accounts: str
@@ -146,12 +153,17 @@ class Statements:
     put_subscriptions: str
     update_cycles: str
     update_budgets: str
+    grow_grants: str
+    insert_payments: str
+    end_payments: str
 
 
 ACCOUNT_UPDATE = ("merchant_id", "account_id", "balance", "held")
 GRANT_UPDATE = ("merchant_id", "grant_id", "remaining", "held", "burned", "expired", "live")
 HOLD_UPDATE = ("merchant_id", "hold_id", "state", "expires_at", "ended_at")
 GRANT_INSERT = (*GRANT_COLUMNS, "live")
+GRANT_GROWTH = ("merchant_id", "grant_id", "amount")
+PAYMENT_END = ("merchant_id", "payment_id", "state", "reason", "due_at", "ended_at")
 
 
 def statements(flavor: Flavor) -> Statements:
@@ -169,10 +181,16 @@ def statements(flavor: Flavor) -> Statements:
         counters=_counters(flavor),
         enrolments=_enrolments(flavor),
         budgets=_select(flavor, schema.budgets, BUDGET_COLUMNS, ids),
+        lock_payments=_select(
+            flavor, schema.payments, PAYMENT_COLUMNS, ("merchant_id", "payment_id")
+        )
+        + f" ORDER BY t.merchant_id, t.payment_id{flavor.for_update}",
         insert_deliveries=_insert_deliveries(flavor),
         insert_grants=_insert(flavor, schema.grants, GRANT_INSERT),
         insert_holds=_insert(flavor, schema.holds, HOLD_COLUMNS),
         insert_records=_insert(flavor, schema.requests, REQUEST_COLUMNS),
+        insert_labels=_insert(flavor, schema.request_labels, LABEL_COLUMNS)
+        + " ON CONFLICT DO NOTHING",
         insert_entries=_insert(flavor, schema.entries, ENTRY_COLUMNS),
         put_counters=_insert(flavor, schema.counters, COUNTER_COLUMNS)
         + " ON CONFLICT (merchant_id, customer_id, meter_id, cycle_start)"
@@ -184,6 +202,9 @@ def statements(flavor: Flavor) -> Statements:
         put_subscriptions=_put(flavor, schema.subscriptions, SUBSCRIPTION_COLUMNS, 2),
         update_cycles=_update_cycles(flavor),
         update_budgets=_update(flavor, schema.budgets, BUDGET_UPDATE, 2),
+        grow_grants=_update(flavor, schema.grants, GRANT_GROWTH, 2),
+        insert_payments=_insert(flavor, schema.payments, PAYMENT_COLUMNS),
+        end_payments=_update(flavor, schema.payments, PAYMENT_END, 2),
     )
 
 
@@ -259,15 +280,20 @@ def _counters(flavor: Flavor) -> str:
 
 
 def _enrolments(flavor: Flavor) -> str:
-    """Active subscriptions by customer, each with its plan, the pending and the default one."""
+    """Active subscriptions by customer, each with its plan, the pending and the default one.
+
+    Last come the account's own limit, and whether the plan's counts in its place.
+    """
     named = [("t", name) for name in SUBSCRIPTION_COLUMNS]
     named += [(alias, name) for alias in ("p", "n", "d") for name in PLAN_COLUMNS]
+    named += [("a", "own_limit"), ("a", "plan_limited")]
     listed = ", ".join(f"{alias}.{name}" for alias, name in named)
     columns = _columns(schema.subscriptions, ("merchant_id", "customer_id"))
     match = " AND ".join(f"t.{c.name} = {flavor.field('k', i, c)}" for i, c in enumerate(columns))
     return (
         f"SELECT {listed} FROM {flavor.rows('k')} JOIN subscriptions AS t"
         f"{flavor.by_index('subscriptions_active')} ON {match} AND t.status = 'active'"
+        " JOIN accounts AS a ON a.merchant_id = t.merchant_id AND a.account_id = t.customer_id"
         " JOIN plans AS p ON p.merchant_id = t.merchant_id AND p.plan_id = t.plan_id"
         " LEFT JOIN plans AS n ON n.merchant_id = t.merchant_id AND n.plan_id = t.pending_plan_id"
         " LEFT JOIN plans AS d ON d.merchant_id = t.merchant_id AND d.is_default"
@@ -280,18 +306,28 @@ def _put(flavor: Flavor, table: Table, names: Sequence[str], key_count: int) -> 
     return _insert(flavor, table, names) + f" ON CONFLICT ({keys}) DO UPDATE SET {changed}"
 
 
-CYCLE_UPDATE = ("merchant_id", "account_id", "cycle_start", "cycle_end", "credit_limit")
+CYCLE_UPDATE = (
+    "merchant_id",
+    "account_id",
+    "cycle_start",
+    "cycle_end",
+    "credit_limit",
+    "plan_limited",
+    "own_limit",
+    "low_mark",
+)
 
 
 def _update_cycles(flavor: Flavor) -> str:
     columns = _columns(schema.accounts, CYCLE_UPDATE)
-    merchant_id, account_id, start, end, limit = [
+    merchant_id, account_id, start, end, limit, limited, own, mark = [
         flavor.field("r", i, c) for i, c in enumerate(columns)
     ]
     lower = f"{limit} IS NOT NULL AND (t.credit_limit IS NULL OR {limit} < t.credit_limit)"
     return (
         f"UPDATE accounts AS t SET cycle_start = {start}, cycle_end = {end},"
-        f" credit_limit = {limit}, limit_lowered = t.limit_lowered OR ({lower})"
+        f" credit_limit = {limit}, limit_lowered = t.limit_lowered OR ({lower}),"
+        f" plan_limited = {limited}, own_limit = {own}, low_mark = {mark}"
         f" FROM {flavor.rows('r')}"
         f" WHERE t.merchant_id = {merchant_id} AND t.account_id = {account_id}"
     )

@@ -10,6 +10,7 @@ from tests.contract.refusals_billing import BILLING_CASES
 from tests.contract.refusals_gateway import GATEWAY_CASES
 from tests.contract.refusals_management import MANAGEMENT_CASES
 from tests.contract.refusals_outlook import OUTLOOK_CASES
+from tests.contract.refusals_provider_keys import provider_keys
 from tests.contract.refusals_spend_keys import spend_keys
 
 CASES: list[Case] = [
@@ -17,5 +18,6 @@ CASES: list[Case] = [
     *MANAGEMENT_CASES,
     *OUTLOOK_CASES,
     *spend_keys(),
+    *provider_keys(),
     *BILLING_CASES,
 ]

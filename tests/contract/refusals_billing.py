@@ -41,6 +41,12 @@ def _plans() -> list[Case]:
         Case(make, _plan(billing_interval=0), BAD, "billing_interval"),
         Case(make, _plan(included_credit="x"), BAD, "included_credit"),
         Case(make, _plan(overage_limit="-1"), BAD, "overage_limit"),
+        Case(
+            make,
+            _plan(default_auto_top_up_threshold="x"),
+            BAD,
+            "default_auto_top_up_threshold",
+        ),
         Case(make, _plan(meter_ids=["nothing"]), MISSING, "meter_ids[0]"),
         Case(make, _plan(meter_ids=["tokens"] * 101), BAD, "meter_ids"),
         Case(make, _plan(credit_bundles=_MANY), BAD, "credit_bundles"),
@@ -103,14 +109,25 @@ def _subscriptions() -> list[Case]:
         Case(make, new(customer_id=POOR, plan_id="pln_x"), MISSING, "plan_id"),
         Case(listed, page(limit=101), BAD, "limit"),
         Case(listed, page(cursor="x"), BAD, "cursor"),
-        Case(listed, page(customer_id="nobody"), MISSING, "customer_id"),
         Case(
             f"{service}/GetCustomerSubscription",
             subscriptions.GetCustomerSubscriptionRequest(customer_id="nobody"),
             MISSING,
             "customer_id",
         ),
+        Case(
+            make,
+            new(customer_id=POOR, plan_id="pln_x", payment_method_id="x"),
+            MISSING,
+            "plan_id",
+        ),
         Case(change, update(subscription_id="sub_x"), BAD, "auto_top_up_bundle_id"),
+        Case(
+            change,
+            update(subscription_id="sub_x", auto_top_up_threshold="x"),
+            MISSING,
+            "subscription_id",
+        ),
         Case(change, update(subscription_id="sub_x", update_mask=mask), BAD, "update_mask"),
         Case(
             change,
@@ -137,6 +154,18 @@ def _payments() -> list[Case]:
         Case(f"{service}/FundWallet", fund(payment_method_id="x", amount="9"), BAD, "amount"),
         Case(f"{service}/FundWallet", fund(payment_method_id="x", amount="10001"), BAD, "amount"),
         Case(f"{service}/FundWallet", fund(amount="50"), BAD, "payment_method_id"),
+        Case(
+            f"{service}/FundWallet",
+            fund(payment_method_id="x", amount="50", request_id=LONG),
+            BAD,
+            "request_id",
+        ),
+        Case(
+            f"{service}/CreatePayment",
+            buy(customer_id=POOR, credit_bundle_id="cb_x", request_id=LONG),
+            BAD,
+            "request_id",
+        ),
         Case(f"{service}/CreatePayment", buy(credit_bundle_id="cb_x"), BAD, "customer_id"),
         Case(f"{service}/CreatePayment", buy(customer_id=POOR), BAD, bundle),
         Case(
@@ -147,7 +176,6 @@ def _payments() -> list[Case]:
         ),
         Case(f"{service}/ListPayments", page(limit=101), BAD, "limit"),
         Case(f"{service}/ListPayments", page(cursor="x"), BAD, "cursor"),
-        Case(f"{service}/ListPayments", page(customer_id="nobody"), MISSING, "customer_id"),
         Case(
             f"{service}/GetPayment",
             payments.GetPaymentRequest(payment_id="pay_x"),

@@ -67,6 +67,19 @@ def _authorize() -> list[Case]:
             BAD,
             "provider_call.provider",
         ),
+        Case(
+            rpc,
+            ask(
+                **good,
+                provider_call=spec(
+                    provider="openai",
+                    request_body=b"{}",
+                    hold_policy=7,  # type: ignore[arg-type]
+                ),
+            ),
+            BAD,
+            "provider_call.hold_policy",
+        ),
         Case(rpc, ask(customer_id=RICH, amount="1", request_id=""), BAD, "request_id"),
         Case(rpc, ask(customer_id=RICH, amount="1", request_id=LONG), BAD, "request_id"),
         Case(rpc, ask(customer_id=RICH, amount="1", request_id="a\nb"), BAD, "request_id"),
@@ -109,6 +122,18 @@ def _report() -> list[Case]:
         Case(rpc, report(**good, cost="free"), BAD, "cost"),
         Case(rpc, report(**good, cost="-1"), BAD, "cost"),
         Case(rpc, report(**good, provider=""), BAD, "provider"),
+        Case(rpc, report(**good, response_json="{}"), BAD, "provider"),
+        Case(rpc, report(**good, response_json="{}", provider="nobody"), BAD, "provider"),
+        Case(rpc, report(**good, response_json="", provider="openai"), BAD, "response_json"),
+        Case(rpc, report(**good, response_json="{}", provider="openai"), BAD, "response_json"),
+        Case(rpc, report(**good, response_stream=b"", provider="openai"), BAD, "response_stream"),
+        Case(rpc, report(**good, response_json="{}", provider="google"), BAD, "model"),
+        Case(
+            rpc,
+            report(**good, response_json="{}", provider="openai", endpoint="GET /v1/models"),
+            BAD,
+            "endpoint",
+        ),
         Case(rpc, report(**good, endpoint="e" * 2049), BAD, "endpoint"),
         Case(rpc, report(**good, metadata={"a b": "v"}), BAD, "metadata.a b"),
         Case(rpc, report(**good, reservation_id="res_none"), MISSING, "reservation_id"),
@@ -138,7 +163,6 @@ def _reservations() -> list[Case]:
         Case(f"{service}/GetReservation", get(reservation_id="a\0"), BAD, _RESERVATION),
         Case(f"{service}/ListReservations", listing(limit=0), BAD, "limit"),
         Case(f"{service}/ListReservations", listing(cursor="nothing"), BAD, "cursor"),
-        Case(f"{service}/ListReservations", listing(customer_id="nobody"), MISSING, "customer_id"),
     ]
 
 

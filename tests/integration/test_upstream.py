@@ -238,6 +238,28 @@ async def test_an_answer_that_breaks_off_is_told_from_one_that_ends(
     assert fake.calls_total == 1
 
 
+async def test_what_arrived_before_an_answer_broke_off_is_read(fake: FakeProvider) -> None:
+    async with client(fake.address) as upstream:
+        whole = await upstream.send(call(fake, STREAM))
+        events = b"".join([chunk async for chunk in whole.chunks()]).split(b"\n\n")
+        fake.fail_next(Fault(cut_after=3))
+        answer = await upstream.send(call(fake, STREAM))
+        # Nothing reads meanwhile: all of it, and that it broke, is there before the first read.
+        content = answer._response.content  # type: ignore[attr-defined]  # noqa: SLF001
+        async with asyncio.timeout(10):
+            while content.exception() is None:  # noqa: ASYNC110 - aiohttp tells nobody of it
+                await asyncio.sleep(0)
+        got = await answer.read()
+        with pytest.raises(UpstreamBroken):
+            await answer.read()
+        assert list(map(_said, got.split(b"\n\n"))) == [*map(_said, events[:3]), b""]
+
+
+def _said(event: bytes) -> bytes:
+    """The event without its answer's id."""
+    return event.partition(b'"choices"')[2]
+
+
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
 async def test_a_call_that_the_provider_may_have_seen_is_not_sent_again(
     fake: FakeProvider, method: str

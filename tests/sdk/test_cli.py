@@ -39,6 +39,18 @@ async def test_version_is_the_package_s() -> None:
     assert await command("version") == Finished(0, f"{__version__}\n", "")
 
 
+async def test_a_merchants_hold_policy_is_set_and_taken_back(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    merchant = await init(url)
+    for policy in ("expected", "upper_bound", "default"):
+        made = await told(url, "hold-policy", policy, "--merchant", merchant.merchant_id, "--json")
+        assert made == [{"merchant_id": merchant.merchant_id, "hold_policy": policy}]
+    bad = await on(url, "hold-policy", "small", "--merchant", merchant.merchant_id)
+    assert (bad.code, "upper_bound" in bad.err) == (2, True)
+    missing = await on(url, "hold-policy", "expected", "--merchant", "mer_none")
+    assert (missing.code, "NOT_FOUND" in missing.err) == (2, True)
+
+
 async def test_init_makes_an_empty_database_ready_and_its_key_works(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new.db'}"
     done = await on(url, "init", "--test")

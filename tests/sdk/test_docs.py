@@ -47,6 +47,7 @@ def test_the_rest_page_has_every_endpoint_that_lava_documents() -> None:
     # These are no routes made from the protos, but code of their own.
     assert set(told) == documented | {
         ("ANY", "/v1/forward"),
+        ("POST", "/v1/messages/count_tokens"),
         ("POST", "/v1/rewrite/{}/{}"),
         ("POST", "/v1/chat/completions"),
         ("POST", "/v1/messages"),

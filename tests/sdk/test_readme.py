@@ -62,7 +62,7 @@ async def test_every_snippet_runs_as_it_stands(quickstart: Quickstart) -> None:
         "Two-step bash": 1,
         "Two-step python": 1,
         "Post-request bash": 1,
-        "Post-request python": 1,
+        "Post-request python": 2,
     }
     assert '"chat.completion"' in outputs["Gateway bash"][0]
     assert len(outputs["Gateway python"][0].split()) == 12
@@ -72,7 +72,10 @@ async def test_every_snippet_runs_as_it_stands(quickstart: Quickstart) -> None:
     assert '"amount":"0.0246240000"' in outputs["Two-step bash"][0]
     assert outputs["Two-step python"] == ["held 0.0300000000 charged 0.0246240000\n"]
     assert '"amount":"0.0010000000"' in outputs["Post-request bash"][0]
-    assert outputs["Post-request python"] == ["charged 0.0010000000\n"]
+    assert outputs["Post-request python"] == [
+        "charged 0.0010000000\n",
+        "cost 0.0004032000 charged 0.0246240000\n",
+    ]
 
 
 def test_every_block_in_a_language_is_marked_to_be_run() -> None:
@@ -91,7 +94,7 @@ def test_the_table_has_every_setting_with_its_default_and_nothing_else() -> None
 
 
 def _default(value: object) -> str:
-    if value is None or value in ({}, frozenset()):
+    if value is None or value in ({}, frozenset(), ()):
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

@@ -78,21 +78,23 @@ def environment(**settings: object) -> dict[str, str]:
     return clean | given
 
 
-async def command(*arguments: str, env: dict[str, str] | None = None) -> Finished:
-    """Run `lava-grpc` with these arguments to its end."""
+async def command(
+    *arguments: str, env: dict[str, str] | None = None, typed: str | None = None
+) -> Finished:
+    """Run `lava-grpc` with these arguments to its end, with `typed` on its standard input."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "lava_grpc.cli",
         *arguments,
         env=environment() if env is None else env,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.DEVNULL if typed is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(START_SECONDS_MAX):
-            out, err = await process.communicate()
+            out, err = await process.communicate(None if typed is None else typed.encode())
     finally:
         if process.returncode is None:
             process.kill()

@@ -102,9 +102,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: { "reason": "DEADLINE_EXCEEDED", "domain": "lava", "metadata": {} }
     """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 16
-    """The service does not do this yet.
+    """The service does not do this yet, or was not set up for it: the operator's `setting`, or the
+    package's `extra`, is then in the metadata.
 
-    Example: { "reason": "NOT_IMPLEMENTED", "domain": "lava", "metadata": {} }
+    Example: { "reason": "NOT_IMPLEMENTED", "domain": "lava",
+      "metadata": { "setting": "LAVA_KEY_ENCRYPTION_KEYS" } }
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 17
     """A defect of the service, with no detail for the caller.
@@ -197,9 +199,11 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 15
 Example: { "reason": "DEADLINE_EXCEEDED", "domain": "lava", "metadata": {} }
 """
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 16
-"""The service does not do this yet.
+"""The service does not do this yet, or was not set up for it: the operator's `setting`, or the
+package's `extra`, is then in the metadata.
 
-Example: { "reason": "NOT_IMPLEMENTED", "domain": "lava", "metadata": {} }
+Example: { "reason": "NOT_IMPLEMENTED", "domain": "lava",
+  "metadata": { "setting": "LAVA_KEY_ENCRYPTION_KEYS" } }
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 17
 """A defect of the service, with no detail for the caller.

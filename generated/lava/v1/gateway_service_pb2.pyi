@@ -23,6 +23,36 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _HoldPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HoldPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HOLD_POLICY_UNSPECIFIED: _HoldPolicy.ValueType  # 0
+    """The merchant's own default, or else the service's (`LAVA_HOLD_POLICY`)."""
+    HOLD_POLICY_UPPER_BOUND: _HoldPolicy.ValueType  # 1
+    """The most that the call can use: whatever it uses is within its hold."""
+    HOLD_POLICY_EXPECTED: _HoldPolicy.ValueType  # 2
+    """What recent calls of the same customer and model let expect, and never more than the upper
+    bound. A call that uses more is still charged in full, and its record marked
+    REQUEST_FLAG_OVERRUN: that no account is taken past its limit is then not guaranteed.
+    """
+
+class HoldPolicy(_HoldPolicy, metaclass=_HoldPolicyEnumTypeWrapper):
+    """How much is held for a call whose usage nobody knows yet."""
+
+HOLD_POLICY_UNSPECIFIED: HoldPolicy.ValueType  # 0
+"""The merchant's own default, or else the service's (`LAVA_HOLD_POLICY`)."""
+HOLD_POLICY_UPPER_BOUND: HoldPolicy.ValueType  # 1
+"""The most that the call can use: whatever it uses is within its hold."""
+HOLD_POLICY_EXPECTED: HoldPolicy.ValueType  # 2
+"""What recent calls of the same customer and model let expect, and never more than the upper
+bound. A call that uses more is still charged in full, and its record marked
+REQUEST_FLAG_OVERRUN: that no account is taken past its limit is then not guaranteed.
+"""
+Global___HoldPolicy: _TypeAlias = HoldPolicy  # noqa: Y015
+
 class _Measurement:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -61,6 +91,7 @@ class ProviderCall(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     REQUEST_BODY_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    HOLD_POLICY_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """The provider's id, e.g. `openai`."""
     model: _builtins.str
@@ -69,6 +100,8 @@ class ProviderCall(_message.Message):
     """The body that will be sent, as JSON text."""
     path: _builtins.str
     """The endpoint's path, e.g. `/v1/chat/completions`; the family's chat endpoint when empty."""
+    hold_policy: Global___HoldPolicy.ValueType
+    """Whether the most is held that the call can use, or what is to be expected of it."""
     def __init__(
         self,
         *,
@@ -76,10 +109,11 @@ class ProviderCall(_message.Message):
         model: _builtins.str = ...,
         request_body: _builtins.bytes = ...,
         path: _builtins.str = ...,
+        hold_policy: Global___HoldPolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "path", b"path", "provider", b"provider", "request_body", b"request_body"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_policy", b"hold_policy", "model", b"model", "path", b"path", "provider", b"provider", "request_body", b"request_body"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -429,12 +463,14 @@ class ForwardRequest(_message.Message):
     DISABLE_BILLING_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    HOLD_POLICY_FIELD_NUMBER: _builtins.int
+    CLAMP_OUTPUT_FIELD_NUMBER: _builtins.int
     url: _builtins.str
     """The provider endpoint's absolute https URL."""
     method: _builtins.str
     """The HTTP method; POST when empty."""
     body: _builtins.bytes
-    """The body, sent byte for byte, save for asking a stream for its usage."""
+    """The body, sent byte for byte, save for asking a stream for its usage, and for `clamp_output`."""
     customer_id: _builtins.str
     """Who pays (id or reference id); absent for the merchant's own wallet. Needs a meter."""
     meter_slug: _builtins.str
@@ -445,6 +481,13 @@ class ForwardRequest(_message.Message):
     """Record the call under the customer, but do not charge the customer."""
     request_id: _builtins.str
     """Idempotency key, 1 to 255 characters; generated when absent."""
+    hold_policy: Global___HoldPolicy.ValueType
+    """Whether the most is held that the call can use, or what is to be expected of it."""
+    clamp_output: _builtins.bool
+    """Where the credit covers the call only in part, send it with a lower limit on its output
+    instead of refusing it. Refused as before where not even the least output is covered, or
+    where the endpoint has no such limit.
+    """
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Header]:
         """The call's headers. Credentials and hop-by-hop headers among them are dropped."""
@@ -466,10 +509,12 @@ class ForwardRequest(_message.Message):
         disable_billing: _builtins.bool = ...,
         request_id: _builtins.str | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        hold_policy: Global___HoldPolicy.ValueType = ...,
+        clamp_output: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_customer_id", b"_customer_id", "_meter_slug", b"_meter_slug", "_provider_key", b"_provider_key", "_request_id", b"_request_id", "customer_id", b"customer_id", "meter_slug", b"meter_slug", "provider_key", b"provider_key", "request_id", b"request_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_customer_id", b"_customer_id", "_meter_slug", b"_meter_slug", "_provider_key", b"_provider_key", "_request_id", b"_request_id", "body", b"body", "customer_id", b"customer_id", "disable_billing", b"disable_billing", "headers", b"headers", "metadata", b"metadata", "meter_slug", b"meter_slug", "method", b"method", "provider_key", b"provider_key", "request_id", b"request_id", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_customer_id", b"_customer_id", "_meter_slug", b"_meter_slug", "_provider_key", b"_provider_key", "_request_id", b"_request_id", "body", b"body", "clamp_output", b"clamp_output", "customer_id", b"customer_id", "disable_billing", b"disable_billing", "headers", b"headers", "hold_policy", b"hold_policy", "metadata", b"metadata", "meter_slug", b"meter_slug", "method", b"method", "provider_key", b"provider_key", "request_id", b"request_id", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__customer_id: _TypeAlias = _typing.Literal["customer_id"]  # noqa: Y015
     _WhichOneofArgType__customer_id: _TypeAlias = _typing.Literal["_customer_id", b"_customer_id"]  # noqa: Y015
@@ -500,12 +545,17 @@ class ForwardHead(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RESERVATION_ID_FIELD_NUMBER: _builtins.int
+    CLAMPED_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """The provider's HTTP status."""
     request_id: _builtins.str
     """The request's id."""
     reservation_id: _builtins.str
     """The hold's id."""
+    clamped_output_tokens: _builtins.int
+    """The limit on output tokens (of each choice) that was sent in place of the caller's; absent
+    where the call went out as it came.
+    """
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Header]:
         """The provider's headers, less hop-by-hop ones."""
@@ -517,12 +567,15 @@ class ForwardHead(_message.Message):
         headers: _abc.Iterable[Global___Header] | None = ...,
         request_id: _builtins.str = ...,
         reservation_id: _builtins.str = ...,
+        clamped_output_tokens: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clamped_output_tokens", b"_clamped_output_tokens", "clamped_output_tokens", b"clamped_output_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "request_id", b"request_id", "reservation_id", b"reservation_id", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clamped_output_tokens", b"_clamped_output_tokens", "clamped_output_tokens", b"clamped_output_tokens", "headers", b"headers", "request_id", b"request_id", "reservation_id", b"reservation_id", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__clamped_output_tokens: _TypeAlias = _typing.Literal["clamped_output_tokens"]  # noqa: Y015
+    _WhichOneofArgType__clamped_output_tokens: _TypeAlias = _typing.Literal["_clamped_output_tokens", b"_clamped_output_tokens"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clamped_output_tokens) -> _WhichOneofReturnType__clamped_output_tokens | None: ...
 
 Global___ForwardHead: _TypeAlias = ForwardHead  # noqa: Y015
 
@@ -535,8 +588,11 @@ class ForwardSummary(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     MEASUREMENT_FIELD_NUMBER: _builtins.int
     RESERVATION_FIELD_NUMBER: _builtins.int
+    CLAMPED_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     measurement: Global___Measurement.ValueType
     """How usage came to be known."""
+    clamped_output_tokens: _builtins.int
+    """As in the head."""
     @_builtins.property
     def request(self) -> _request_record_pb2.RequestRecord:
         """The record; absent when the hold was released because nothing was used."""
@@ -551,12 +607,15 @@ class ForwardSummary(_message.Message):
         request: _request_record_pb2.RequestRecord | None = ...,
         measurement: Global___Measurement.ValueType = ...,
         reservation: _reservation_pb2.Reservation | None = ...,
+        clamped_output_tokens: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "reservation", b"reservation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clamped_output_tokens", b"_clamped_output_tokens", "clamped_output_tokens", b"clamped_output_tokens", "request", b"request", "reservation", b"reservation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["measurement", b"measurement", "request", b"request", "reservation", b"reservation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clamped_output_tokens", b"_clamped_output_tokens", "clamped_output_tokens", b"clamped_output_tokens", "measurement", b"measurement", "request", b"request", "reservation", b"reservation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__clamped_output_tokens: _TypeAlias = _typing.Literal["clamped_output_tokens"]  # noqa: Y015
+    _WhichOneofArgType__clamped_output_tokens: _TypeAlias = _typing.Literal["_clamped_output_tokens", b"_clamped_output_tokens"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clamped_output_tokens) -> _WhichOneofReturnType__clamped_output_tokens | None: ...
 
 Global___ForwardSummary: _TypeAlias = ForwardSummary  # noqa: Y015
 
@@ -643,6 +702,8 @@ class ReportUsageRequest(_message.Message):
     COST_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    RESPONSE_JSON_FIELD_NUMBER: _builtins.int
+    RESPONSE_STREAM_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key, 1 to 255 characters. May be left out with a reservation_id, whose request it then is."""
     customer_id: _builtins.str
@@ -683,6 +744,10 @@ class ReportUsageRequest(_message.Message):
     """What was called, for the record; `POST /v1/requests` unless said."""
     amount: _builtins.str
     """The charge itself, where there is no meter to make it: a decimal string. Not with a meter."""
+    response_json: _builtins.str
+    """A whole answer: its JSON text."""
+    response_stream: _builtins.bytes
+    """A stream, collected: all of its bytes, decompressed."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels, as in AuthorizeRequest; added to the reservation's."""
@@ -711,10 +776,12 @@ class ReportUsageRequest(_message.Message):
         cost: _builtins.str | None = ...,
         endpoint: _builtins.str | None = ...,
         amount: _builtins.str | None = ...,
+        response_json: _builtins.str = ...,
+        response_stream: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_cost", b"_cost", "_customer_id", b"_customer_id", "_endpoint", b"_endpoint", "_meter_slug", b"_meter_slug", "_model", b"_model", "_provider", b"_provider", "_reservation_id", b"_reservation_id", "amount", b"amount", "cost", b"cost", "customer_id", b"customer_id", "endpoint", b"endpoint", "meter_slug", b"meter_slug", "model", b"model", "provider", b"provider", "reservation_id", b"reservation_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_cost", b"_cost", "_customer_id", b"_customer_id", "_endpoint", b"_endpoint", "_meter_slug", b"_meter_slug", "_model", b"_model", "_provider", b"_provider", "_reservation_id", b"_reservation_id", "amount", b"amount", "cost", b"cost", "customer_id", b"customer_id", "endpoint", b"endpoint", "meter_slug", b"meter_slug", "model", b"model", "provider", b"provider", "reservation_id", b"reservation_id", "response", b"response", "response_json", b"response_json", "response_stream", b"response_stream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_cost", b"_cost", "_customer_id", b"_customer_id", "_endpoint", b"_endpoint", "_meter_slug", b"_meter_slug", "_model", b"_model", "_provider", b"_provider", "_reservation_id", b"_reservation_id", "amount", b"amount", "cache_read_tokens", b"cache_read_tokens", "cache_write_tokens", b"cache_write_tokens", "cost", b"cost", "customer_id", b"customer_id", "endpoint", b"endpoint", "input_audio_tokens", b"input_audio_tokens", "input_characters", b"input_characters", "input_seconds", b"input_seconds", "input_tokens", b"input_tokens", "metadata", b"metadata", "meter_slug", b"meter_slug", "model", b"model", "output_audio_tokens", b"output_audio_tokens", "output_characters", b"output_characters", "output_seconds", b"output_seconds", "output_tokens", b"output_tokens", "provider", b"provider", "reasoning_tokens", b"reasoning_tokens", "request_id", b"request_id", "reservation_id", b"reservation_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_cost", b"_cost", "_customer_id", b"_customer_id", "_endpoint", b"_endpoint", "_meter_slug", b"_meter_slug", "_model", b"_model", "_provider", b"_provider", "_reservation_id", b"_reservation_id", "amount", b"amount", "cache_read_tokens", b"cache_read_tokens", "cache_write_tokens", b"cache_write_tokens", "cost", b"cost", "customer_id", b"customer_id", "endpoint", b"endpoint", "input_audio_tokens", b"input_audio_tokens", "input_characters", b"input_characters", "input_seconds", b"input_seconds", "input_tokens", b"input_tokens", "metadata", b"metadata", "meter_slug", b"meter_slug", "model", b"model", "output_audio_tokens", b"output_audio_tokens", "output_characters", b"output_characters", "output_seconds", b"output_seconds", "output_tokens", b"output_tokens", "provider", b"provider", "reasoning_tokens", b"reasoning_tokens", "request_id", b"request_id", "reservation_id", b"reservation_id", "response", b"response", "response_json", b"response_json", "response_stream", b"response_stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__amount: _TypeAlias = _typing.Literal["amount"]  # noqa: Y015
     _WhichOneofArgType__amount: _TypeAlias = _typing.Literal["_amount", b"_amount"]  # noqa: Y015
@@ -732,6 +799,8 @@ class ReportUsageRequest(_message.Message):
     _WhichOneofArgType__provider: _TypeAlias = _typing.Literal["_provider", b"_provider"]  # noqa: Y015
     _WhichOneofReturnType__reservation_id: _TypeAlias = _typing.Literal["reservation_id"]  # noqa: Y015
     _WhichOneofArgType__reservation_id: _TypeAlias = _typing.Literal["_reservation_id", b"_reservation_id"]  # noqa: Y015
+    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["response_json", "response_stream"]  # noqa: Y015
+    _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__amount) -> _WhichOneofReturnType__amount | None: ...
     @_typing.overload
@@ -748,6 +817,8 @@ class ReportUsageRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__provider) -> _WhichOneofReturnType__provider | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reservation_id) -> _WhichOneofReturnType__reservation_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
 
 Global___ReportUsageRequest: _TypeAlias = ReportUsageRequest  # noqa: Y015
 

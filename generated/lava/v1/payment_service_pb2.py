@@ -27,13 +27,17 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlava/v1/payment_service.proto\x12\x07lava.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfc\x02\n\x07Payment\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x18\n\x0b\x63ustomer_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\"\n\x04kind\x18\x03 \x01(\x0e\x32\x14.lava.v1.PaymentKind\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x1d\n\x10\x63redit_bundle_id\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06\x61mount\x18\x06 \x01(\t\x12\x15\n\rcredit_amount\x18\x07 \x01(\t\x12$\n\x05state\x18\x08 \x01(\x0e\x32\x15.lava.v1.PaymentState\x12\x13\n\x06reason\x18\t \x01(\tH\x02\x88\x01\x01\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\n\x0c_customer_idB\x13\n\x11_credit_bundle_idB\t\n\x07_reason\"\x9e\x02\n\rPaymentMethod\x12\x19\n\x11payment_method_id\x18\x01 \x01(\t\x12\r\n\x05last4\x18\x02 \x01(\t\x12\x14\n\x0c\x65xpiry_month\x18\x03 \x01(\x05\x12\x13\n\x0b\x65xpiry_year\x18\x04 \x01(\x05\x12\r\n\x05\x62rand\x18\x05 \x01(\t\x12\x12\n\nis_default\x18\x06 \x01(\x08\x12\x11\n\thas_error\x18\x07 \x01(\x08\x12\x17\n\nerror_code\x18\x08 \x01(\tH\x00\x88\x01\x01\x12\x1a\n\rerror_message\x18\t \x01(\tH\x01\x88\x01\x01\x12,\n\x08\x65rror_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\n\x0b_error_codeB\x10\n\x0e_error_message\">\n\x11\x46undWalletRequest\x12\x19\n\x11payment_method_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\t\"\xaa\x01\n\x12\x46undWalletResponse\x12&\n\x06status\x18\x01 \x01(\x0e\x32\x16.lava.v1.FundingStatus\x12\x12\n\npayment_id\x18\x02 \x01(\t\x12\x1a\n\x07\x62\x61lance\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1f\n\x0credirect_url\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x42\n\n\x08_balanceB\x0f\n\r_redirect_url\"\x1b\n\x19ListPaymentMethodsRequest\"B\n\x1aListPaymentMethodsResponse\x12$\n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\x16.lava.v1.PaymentMethod\"E\n\x14\x43reatePaymentRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x18\n\x10\x63redit_bundle_id\x18\x02 \x01(\t\":\n\x15\x43reatePaymentResponse\x12!\n\x07payment\x18\x01 \x01(\x0b\x32\x10.lava.v1.Payment\"m\n\x13ListPaymentsRequest\x12\x18\n\x0b\x63ustomer_id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x12\n\x05limit\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_customer_idB\x08\n\x06_limit\"r\n\x14ListPaymentsResponse\x12\x1e\n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\x10.lava.v1.Payment\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12\x18\n\x0bnext_cursor\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_next_cursor\"\'\n\x11GetPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\"7\n\x12GetPaymentResponse\x12!\n\x07payment\x18\x01 \x01(\x0b\x32\x10.lava.v1.Payment\"S\n\x15\x43onfirmPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12&\n\x07outcome\x18\x02 \x01(\x0e\x32\x15.lava.v1.PaymentState\";\n\x16\x43onfirmPaymentResponse\x12!\n\x07payment\x18\x01 \x01(\x0b\x32\x10.lava.v1.Payment*y\n\x0bPaymentKind\x12\x1c\n\x18PAYMENT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18PAYMENT_KIND_AUTO_TOP_UP\x10\x01\x12\x17\n\x13PAYMENT_KIND_BUNDLE\x10\x02\x12\x15\n\x11PAYMENT_KIND_FUND\x10\x03*~\n\x0cPaymentState\x12\x1d\n\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12PAYMENT_STATE_OPEN\x10\x01\x12\x1b\n\x17PAYMENT_STATE_SUCCEEDED\x10\x02\x12\x1a\n\x16PAYMENT_STATE_DECLINED\x10\x03*q\n\rFundingStatus\x12\x1e\n\x1a\x46UNDING_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46UNDING_STATUS_COMPLETED\x10\x01\x12\"\n\x1e\x46UNDING_STATUS_REQUIRES_ACTION\x10\x02\x32\xc2\x05\n\x0ePaymentService\x12\x61\n\nFundWallet\x12\x1a.lava.v1.FundWalletRequest\x1a\x1b.lava.v1.FundWalletResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/wallet/fund:\x01*\x12z\n\x12ListPaymentMethods\x12\".lava.v1.ListPaymentMethodsRequest\x1a#.lava.v1.ListPaymentMethodsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/payment_methods\x12p\n\rCreatePayment\x12\x1d.lava.v1.CreatePaymentRequest\x1a\x1e.lava.v1.CreatePaymentResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x0c/v1/payments:\x01*b\x07payment\x12\x61\n\x0cListPayments\x12\x1c.lava.v1.ListPaymentsRequest\x1a\x1d.lava.v1.ListPaymentsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/payments\x12q\n\nGetPayment\x12\x1a.lava.v1.GetPaymentRequest\x1a\x1b.lava.v1.GetPaymentResponse\"*\x82\xd3\xe4\x93\x02$\x12\x19/v1/payments/{payment_id}b\x07payment\x12\x88\x01\n\x0e\x43onfirmPayment\x12\x1e.lava.v1.ConfirmPaymentRequest\x1a\x1f.lava.v1.ConfirmPaymentResponse\"5\x82\xd3\xe4\x93\x02/\"!/v1/payments/{payment_id}/confirm:\x01*b\x07paymentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlava/v1/payment_service.proto\x12\x07lava.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x03\n\x07Payment\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x18\n\x0b\x63ustomer_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\"\n\x04kind\x18\x03 \x01(\x0e\x32\x14.lava.v1.PaymentKind\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x1d\n\x10\x63redit_bundle_id\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06\x61mount\x18\x06 \x01(\t\x12\x15\n\rcredit_amount\x18\x07 \x01(\t\x12$\n\x05state\x18\x08 \x01(\x0e\x32\x15.lava.v1.PaymentState\x12\x13\n\x06reason\x18\t \x01(\tH\x02\x88\x01\x01\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x07plan_id\x18\x0c \x01(\tB\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x12\x1d\n\nrequest_id\x18\r \x01(\tB\x04\xe2\x41\x01\x01H\x04\x88\x01\x01\x42\x0e\n\x0c_customer_idB\x13\n\x11_credit_bundle_idB\t\n\x07_reasonB\n\n\x08_plan_idB\r\n\x0b_request_id\"\x9e\x02\n\rPaymentMethod\x12\x19\n\x11payment_method_id\x18\x01 \x01(\t\x12\r\n\x05last4\x18\x02 \x01(\t\x12\x14\n\x0c\x65xpiry_month\x18\x03 \x01(\x05\x12\x13\n\x0b\x65xpiry_year\x18\x04 \x01(\x05\x12\r\n\x05\x62rand\x18\x05 \x01(\t\x12\x12\n\nis_default\x18\x06 \x01(\x08\x12\x11\n\thas_error\x18\x07 \x01(\x08\x12\x17\n\nerror_code\x18\x08 \x01(\tH\x00\x88\x01\x01\x12\x1a\n\rerror_message\x18\t \x01(\tH\x01\x88\x01\x01\x12,\n\x08\x65rror_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\n\x0b_error_codeB\x10\n\x0e_error_message\"f\n\x11\x46undWalletRequest\x12\x19\n\x11payment_method_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\t\x12\x17\n\nrequest_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_request_id\"\xaa\x01\n\x12\x46undWalletResponse\x12&\n\x06status\x18\x01 \x01(\x0e\x32\x16.lava.v1.FundingStatus\x12\x12\n\npayment_id\x18\x02 \x01(\t\x12\x1a\n\x07\x62\x61lance\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1f\n\x0credirect_url\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x42\n\n\x08_balanceB\x0f\n\r_redirect_url\"\x1b\n\x19ListPaymentMethodsRequest\"B\n\x1aListPaymentMethodsResponse\x12$\n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\x16.lava.v1.PaymentMethod\"m\n\x14\x43reatePaymentRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x18\n\x10\x63redit_bundle_id\x18\x02 \x01(\t\x12\x17\n\nrequest_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_request_id\":\n\x15\x43reatePaymentResponse\x12!\n\x07payment\x18\x01 \x01(\x0b\x32\x10.lava.v1.Payment\"m\n\x13ListPaymentsRequest\x12\x18\n\x0b\x63ustomer_id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x12\n\x05limit\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_customer_idB\x08\n\x06_limit\"r\n\x14ListPaymentsResponse\x12\x1e\n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\x10.lava.v1.Payment\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12\x18\n\x0bnext_cursor\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_next_cursor\"\'\n\x11GetPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\"7\n\x12GetPaymentResponse\x12!\n\x07payment\x18\x01 \x01(\x0b\x32\x10.lava.v1.Payment\"S\n\x15\x43onfirmPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12&\n\x07outcome\x18\x02 \x01(\x0e\x32\x15.lava.v1.PaymentState\";\n\x16\x43onfirmPaymentResponse\x12!\n\x07payment\x18\x01 \x01(\x0b\x32\x10.lava.v1.Payment*\xcc\x01\n\x0bPaymentKind\x12\x1c\n\x18PAYMENT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18PAYMENT_KIND_AUTO_TOP_UP\x10\x01\x12\x17\n\x13PAYMENT_KIND_BUNDLE\x10\x02\x12\x15\n\x11PAYMENT_KIND_FUND\x10\x03\x12\x1d\n\x19PAYMENT_KIND_SUBSCRIPTION\x10\x04\x12\x18\n\x14PAYMENT_KIND_RENEWAL\x10\x05\x12\x18\n\x14PAYMENT_KIND_OVERAGE\x10\x06*~\n\x0cPaymentState\x12\x1d\n\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12PAYMENT_STATE_OPEN\x10\x01\x12\x1b\n\x17PAYMENT_STATE_SUCCEEDED\x10\x02\x12\x1a\n\x16PAYMENT_STATE_DECLINED\x10\x03*q\n\rFundingStatus\x12\x1e\n\x1a\x46UNDING_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46UNDING_STATUS_COMPLETED\x10\x01\x12\"\n\x1e\x46UNDING_STATUS_REQUIRES_ACTION\x10\x02\x32\xc2\x05\n\x0ePaymentService\x12\x61\n\nFundWallet\x12\x1a.lava.v1.FundWalletRequest\x1a\x1b.lava.v1.FundWalletResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/wallet/fund:\x01*\x12z\n\x12ListPaymentMethods\x12\".lava.v1.ListPaymentMethodsRequest\x1a#.lava.v1.ListPaymentMethodsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/payment_methods\x12p\n\rCreatePayment\x12\x1d.lava.v1.CreatePaymentRequest\x1a\x1e.lava.v1.CreatePaymentResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x0c/v1/payments:\x01*b\x07payment\x12\x61\n\x0cListPayments\x12\x1c.lava.v1.ListPaymentsRequest\x1a\x1d.lava.v1.ListPaymentsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/payments\x12q\n\nGetPayment\x12\x1a.lava.v1.GetPaymentRequest\x1a\x1b.lava.v1.GetPaymentResponse\"*\x82\xd3\xe4\x93\x02$\x12\x19/v1/payments/{payment_id}b\x07payment\x12\x88\x01\n\x0e\x43onfirmPayment\x12\x1e.lava.v1.ConfirmPaymentRequest\x1a\x1f.lava.v1.ConfirmPaymentResponse\"5\x82\xd3\xe4\x93\x02/\"!/v1/payments/{payment_id}/confirm:\x01*b\x07paymentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lava.v1.payment_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PAYMENT'].fields_by_name['plan_id']._loaded_options = None
+  _globals['_PAYMENT'].fields_by_name['plan_id']._serialized_options = b'\342A\001\001'
+  _globals['_PAYMENT'].fields_by_name['request_id']._loaded_options = None
+  _globals['_PAYMENT'].fields_by_name['request_id']._serialized_options = b'\342A\001\001'
   _globals['_FUNDWALLETRESPONSE'].fields_by_name['balance']._loaded_options = None
   _globals['_FUNDWALLETRESPONSE'].fields_by_name['balance']._serialized_options = b'\342A\001\001'
   _globals['_FUNDWALLETRESPONSE'].fields_by_name['redirect_url']._loaded_options = None
@@ -50,40 +54,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYMENTSERVICE'].methods_by_name['GetPayment']._serialized_options = b'\202\323\344\223\002$\022\031/v1/payments/{payment_id}b\007payment'
   _globals['_PAYMENTSERVICE'].methods_by_name['ConfirmPayment']._loaded_options = None
   _globals['_PAYMENTSERVICE'].methods_by_name['ConfirmPayment']._serialized_options = b'\202\323\344\223\002/\"!/v1/payments/{payment_id}/confirm:\001*b\007payment'
-  _globals['_PAYMENTKIND']._serialized_start=1746
-  _globals['_PAYMENTKIND']._serialized_end=1867
-  _globals['_PAYMENTSTATE']._serialized_start=1869
-  _globals['_PAYMENTSTATE']._serialized_end=1995
-  _globals['_FUNDINGSTATUS']._serialized_start=1997
-  _globals['_FUNDINGSTATUS']._serialized_end=2110
+  _globals['_PAYMENTKIND']._serialized_start=1913
+  _globals['_PAYMENTKIND']._serialized_end=2117
+  _globals['_PAYMENTSTATE']._serialized_start=2119
+  _globals['_PAYMENTSTATE']._serialized_end=2245
+  _globals['_FUNDINGSTATUS']._serialized_start=2247
+  _globals['_FUNDINGSTATUS']._serialized_end=2360
   _globals['_PAYMENT']._serialized_start=139
-  _globals['_PAYMENT']._serialized_end=519
-  _globals['_PAYMENTMETHOD']._serialized_start=522
-  _globals['_PAYMENTMETHOD']._serialized_end=808
-  _globals['_FUNDWALLETREQUEST']._serialized_start=810
-  _globals['_FUNDWALLETREQUEST']._serialized_end=872
-  _globals['_FUNDWALLETRESPONSE']._serialized_start=875
-  _globals['_FUNDWALLETRESPONSE']._serialized_end=1045
-  _globals['_LISTPAYMENTMETHODSREQUEST']._serialized_start=1047
-  _globals['_LISTPAYMENTMETHODSREQUEST']._serialized_end=1074
-  _globals['_LISTPAYMENTMETHODSRESPONSE']._serialized_start=1076
-  _globals['_LISTPAYMENTMETHODSRESPONSE']._serialized_end=1142
-  _globals['_CREATEPAYMENTREQUEST']._serialized_start=1144
-  _globals['_CREATEPAYMENTREQUEST']._serialized_end=1213
-  _globals['_CREATEPAYMENTRESPONSE']._serialized_start=1215
-  _globals['_CREATEPAYMENTRESPONSE']._serialized_end=1273
-  _globals['_LISTPAYMENTSREQUEST']._serialized_start=1275
-  _globals['_LISTPAYMENTSREQUEST']._serialized_end=1384
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=1386
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=1500
-  _globals['_GETPAYMENTREQUEST']._serialized_start=1502
-  _globals['_GETPAYMENTREQUEST']._serialized_end=1541
-  _globals['_GETPAYMENTRESPONSE']._serialized_start=1543
-  _globals['_GETPAYMENTRESPONSE']._serialized_end=1598
-  _globals['_CONFIRMPAYMENTREQUEST']._serialized_start=1600
-  _globals['_CONFIRMPAYMENTREQUEST']._serialized_end=1683
-  _globals['_CONFIRMPAYMENTRESPONSE']._serialized_start=1685
-  _globals['_CONFIRMPAYMENTRESPONSE']._serialized_end=1744
-  _globals['_PAYMENTSERVICE']._serialized_start=2113
-  _globals['_PAYMENTSERVICE']._serialized_end=2819
+  _globals['_PAYMENT']._serialized_end=605
+  _globals['_PAYMENTMETHOD']._serialized_start=608
+  _globals['_PAYMENTMETHOD']._serialized_end=894
+  _globals['_FUNDWALLETREQUEST']._serialized_start=896
+  _globals['_FUNDWALLETREQUEST']._serialized_end=998
+  _globals['_FUNDWALLETRESPONSE']._serialized_start=1001
+  _globals['_FUNDWALLETRESPONSE']._serialized_end=1171
+  _globals['_LISTPAYMENTMETHODSREQUEST']._serialized_start=1173
+  _globals['_LISTPAYMENTMETHODSREQUEST']._serialized_end=1200
+  _globals['_LISTPAYMENTMETHODSRESPONSE']._serialized_start=1202
+  _globals['_LISTPAYMENTMETHODSRESPONSE']._serialized_end=1268
+  _globals['_CREATEPAYMENTREQUEST']._serialized_start=1270
+  _globals['_CREATEPAYMENTREQUEST']._serialized_end=1379
+  _globals['_CREATEPAYMENTRESPONSE']._serialized_start=1381
+  _globals['_CREATEPAYMENTRESPONSE']._serialized_end=1439
+  _globals['_LISTPAYMENTSREQUEST']._serialized_start=1441
+  _globals['_LISTPAYMENTSREQUEST']._serialized_end=1550
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=1552
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=1666
+  _globals['_GETPAYMENTREQUEST']._serialized_start=1668
+  _globals['_GETPAYMENTREQUEST']._serialized_end=1707
+  _globals['_GETPAYMENTRESPONSE']._serialized_start=1709
+  _globals['_GETPAYMENTRESPONSE']._serialized_end=1764
+  _globals['_CONFIRMPAYMENTREQUEST']._serialized_start=1766
+  _globals['_CONFIRMPAYMENTREQUEST']._serialized_end=1849
+  _globals['_CONFIRMPAYMENTRESPONSE']._serialized_start=1851
+  _globals['_CONFIRMPAYMENTRESPONSE']._serialized_end=1910
+  _globals['_PAYMENTSERVICE']._serialized_start=2363
+  _globals['_PAYMENTSERVICE']._serialized_end=3069
 # @@protoc_insertion_point(module_scope)

@@ -34,6 +34,12 @@ class _PaymentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentKi
     """A bundle, bought by the merchant for a customer."""
     PAYMENT_KIND_FUND: _PaymentKind.ValueType  # 3
     """Credit on the merchant's own wallet."""
+    PAYMENT_KIND_SUBSCRIPTION: _PaymentKind.ValueType  # 4
+    """A plan's first cycle, and the overage of the plan before: the plan begins once it is paid."""
+    PAYMENT_KIND_RENEWAL: _PaymentKind.ValueType  # 5
+    """A further cycle, and the overage of the one before."""
+    PAYMENT_KIND_OVERAGE: _PaymentKind.ValueType  # 6
+    """The overage of a subscription's last cycle."""
 
 class PaymentKind(_PaymentKind, metaclass=_PaymentKindEnumTypeWrapper):
     """What a payment is for."""
@@ -46,6 +52,12 @@ PAYMENT_KIND_BUNDLE: PaymentKind.ValueType  # 2
 """A bundle, bought by the merchant for a customer."""
 PAYMENT_KIND_FUND: PaymentKind.ValueType  # 3
 """Credit on the merchant's own wallet."""
+PAYMENT_KIND_SUBSCRIPTION: PaymentKind.ValueType  # 4
+"""A plan's first cycle, and the overage of the plan before: the plan begins once it is paid."""
+PAYMENT_KIND_RENEWAL: PaymentKind.ValueType  # 5
+"""A further cycle, and the overage of the one before."""
+PAYMENT_KIND_OVERAGE: PaymentKind.ValueType  # 6
+"""The overage of a subscription's last cycle."""
 Global___PaymentKind: _TypeAlias = PaymentKind  # noqa: Y015
 
 class _PaymentState:
@@ -117,6 +129,8 @@ class Payment(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """The payment's id, `pay_…`; the request id of the grant that it buys."""
     customer_id: _builtins.str
@@ -130,11 +144,15 @@ class Payment(_message.Message):
     amount: _builtins.str
     """What is to be paid."""
     credit_amount: _builtins.str
-    """The credit that it buys."""
+    """The credit that it buys; for a plan's cycle the overage that it pays for, beside the cycle's credit."""
     state: Global___PaymentState.ValueType
     """Where it stands."""
     reason: _builtins.str
-    """Why it was declined, or what is wrong with it; absent where there is nothing to say."""
+    """Why it was declined, if only the last time, or what is wrong with it; absent where nothing is."""
+    plan_id: _builtins.str
+    """The plan that it pays for."""
+    request_id: _builtins.str
+    """The caller's own id for it."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was asked for."""
@@ -157,23 +175,33 @@ class Payment(_message.Message):
         reason: _builtins.str | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
+        plan_id: _builtins.str | None = ...,
+        request_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_credit_bundle_id", b"_credit_bundle_id", "_customer_id", b"_customer_id", "_reason", b"_reason", "created_at", b"created_at", "credit_bundle_id", b"credit_bundle_id", "customer_id", b"customer_id", "ended_at", b"ended_at", "reason", b"reason"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_credit_bundle_id", b"_credit_bundle_id", "_customer_id", b"_customer_id", "_plan_id", b"_plan_id", "_reason", b"_reason", "_request_id", b"_request_id", "created_at", b"created_at", "credit_bundle_id", b"credit_bundle_id", "customer_id", b"customer_id", "ended_at", b"ended_at", "plan_id", b"plan_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_credit_bundle_id", b"_credit_bundle_id", "_customer_id", b"_customer_id", "_reason", b"_reason", "amount", b"amount", "created_at", b"created_at", "credit_amount", b"credit_amount", "credit_bundle_id", b"credit_bundle_id", "customer_id", b"customer_id", "ended_at", b"ended_at", "kind", b"kind", "payment_id", b"payment_id", "provider", b"provider", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_credit_bundle_id", b"_credit_bundle_id", "_customer_id", b"_customer_id", "_plan_id", b"_plan_id", "_reason", b"_reason", "_request_id", b"_request_id", "amount", b"amount", "created_at", b"created_at", "credit_amount", b"credit_amount", "credit_bundle_id", b"credit_bundle_id", "customer_id", b"customer_id", "ended_at", b"ended_at", "kind", b"kind", "payment_id", b"payment_id", "plan_id", b"plan_id", "provider", b"provider", "reason", b"reason", "request_id", b"request_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__credit_bundle_id: _TypeAlias = _typing.Literal["credit_bundle_id"]  # noqa: Y015
     _WhichOneofArgType__credit_bundle_id: _TypeAlias = _typing.Literal["_credit_bundle_id", b"_credit_bundle_id"]  # noqa: Y015
     _WhichOneofReturnType__customer_id: _TypeAlias = _typing.Literal["customer_id"]  # noqa: Y015
     _WhichOneofArgType__customer_id: _TypeAlias = _typing.Literal["_customer_id", b"_customer_id"]  # noqa: Y015
+    _WhichOneofReturnType__plan_id: _TypeAlias = _typing.Literal["plan_id"]  # noqa: Y015
+    _WhichOneofArgType__plan_id: _TypeAlias = _typing.Literal["_plan_id", b"_plan_id"]  # noqa: Y015
     _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
     _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
+    _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
+    _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__credit_bundle_id) -> _WhichOneofReturnType__credit_bundle_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__customer_id) -> _WhichOneofReturnType__customer_id | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_id) -> _WhichOneofReturnType__plan_id | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
 
 Global___Payment: _TypeAlias = Payment  # noqa: Y015
 
@@ -252,21 +280,27 @@ class FundWalletRequest(_message.Message):
 
     PAYMENT_METHOD_ID_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     payment_method_id: _builtins.str
     """The payment method to charge."""
     amount: _builtins.str
     """How much: a decimal string from "10" to "10000"."""
+    request_id: _builtins.str
+    """The caller's own id for it, 1 to 255 printable characters: asked for once however often it is sent."""
     def __init__(
         self,
         *,
         payment_method_id: _builtins.str = ...,
         amount: _builtins.str = ...,
+        request_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "request_id", b"request_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "payment_method_id", b"payment_method_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "amount", b"amount", "payment_method_id", b"payment_method_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
+    _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
 
 Global___FundWalletRequest: _TypeAlias = FundWalletRequest  # noqa: Y015
 
@@ -360,21 +394,27 @@ class CreatePaymentRequest(_message.Message):
 
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     CREDIT_BUNDLE_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     """A customer id or reference id."""
     credit_bundle_id: _builtins.str
     """A bundle of the plan that the customer is on."""
+    request_id: _builtins.str
+    """The caller's own id for it, 1 to 255 printable characters: asked for once however often it is sent."""
     def __init__(
         self,
         *,
         customer_id: _builtins.str = ...,
         credit_bundle_id: _builtins.str = ...,
+        request_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "request_id", b"request_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_bundle_id", b"credit_bundle_id", "customer_id", b"customer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "credit_bundle_id", b"credit_bundle_id", "customer_id", b"customer_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
+    _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
 
 Global___CreatePaymentRequest: _TypeAlias = CreatePaymentRequest  # noqa: Y015
 

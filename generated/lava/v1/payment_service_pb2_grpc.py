@@ -72,7 +72,8 @@ class PaymentServiceServicer:
     """
 
     def FundWallet(self, request, context):
-        """Adds to the merchant's own wallet. Fails with INVALID_FIELD if the payment method is declined.
+        """Adds to the merchant's own wallet, once for each request_id. Fails with NOT_FOUND if there is no such
+        payment method, with INVALID_FIELD if it is declined.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,7 +87,8 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreatePayment(self, request, context):
-        """Buys a bundle for a customer who is on its plan. Repeating it buys another one.
+        """Buys a bundle for a customer who is on its plan. Repeating it buys another one, unless it has the
+        same request_id: it then answers with the first payment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

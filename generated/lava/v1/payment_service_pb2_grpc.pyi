@@ -34,11 +34,15 @@ class PaymentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PaymentServiceAsyncStub: ...
     FundWallet: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.FundWalletRequest, _payment_service_pb2.FundWalletResponse]
-    """Adds to the merchant's own wallet. Fails with INVALID_FIELD if the payment method is declined."""
+    """Adds to the merchant's own wallet, once for each request_id. Fails with NOT_FOUND if there is no such
+    payment method, with INVALID_FIELD if it is declined.
+    """
     ListPaymentMethods: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.ListPaymentMethodsRequest, _payment_service_pb2.ListPaymentMethodsResponse]
     """Lists the ways to pay that the payment provider knows."""
     CreatePayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_service_pb2.CreatePaymentResponse]
-    """Buys a bundle for a customer who is on its plan. Repeating it buys another one."""
+    """Buys a bundle for a customer who is on its plan. Repeating it buys another one, unless it has the
+    same request_id: it then answers with the first payment.
+    """
     ListPayments: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.ListPaymentsRequest, _payment_service_pb2.ListPaymentsResponse]
     """Lists payments, newest first."""
     GetPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.GetPaymentResponse]
@@ -52,11 +56,15 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     FundWallet: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.FundWalletRequest, _payment_service_pb2.FundWalletResponse]  # type: ignore[assignment]
-    """Adds to the merchant's own wallet. Fails with INVALID_FIELD if the payment method is declined."""
+    """Adds to the merchant's own wallet, once for each request_id. Fails with NOT_FOUND if there is no such
+    payment method, with INVALID_FIELD if it is declined.
+    """
     ListPaymentMethods: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ListPaymentMethodsRequest, _payment_service_pb2.ListPaymentMethodsResponse]  # type: ignore[assignment]
     """Lists the ways to pay that the payment provider knows."""
     CreatePayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_service_pb2.CreatePaymentResponse]  # type: ignore[assignment]
-    """Buys a bundle for a customer who is on its plan. Repeating it buys another one."""
+    """Buys a bundle for a customer who is on its plan. Repeating it buys another one, unless it has the
+    same request_id: it then answers with the first payment.
+    """
     ListPayments: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ListPaymentsRequest, _payment_service_pb2.ListPaymentsResponse]  # type: ignore[assignment]
     """Lists payments, newest first."""
     GetPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.GetPaymentResponse]  # type: ignore[assignment]
@@ -73,7 +81,9 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_service_pb2.FundWalletRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_service_pb2.FundWalletResponse, _abc.Awaitable[_payment_service_pb2.FundWalletResponse]]:
-        """Adds to the merchant's own wallet. Fails with INVALID_FIELD if the payment method is declined."""
+        """Adds to the merchant's own wallet, once for each request_id. Fails with NOT_FOUND if there is no such
+        payment method, with INVALID_FIELD if it is declined.
+        """
 
     @_abc_1.abstractmethod
     def ListPaymentMethods(
@@ -89,7 +99,9 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_service_pb2.CreatePaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_service_pb2.CreatePaymentResponse, _abc.Awaitable[_payment_service_pb2.CreatePaymentResponse]]:
-        """Buys a bundle for a customer who is on its plan. Repeating it buys another one."""
+        """Buys a bundle for a customer who is on its plan. Repeating it buys another one, unless it has the
+        same request_id: it then answers with the first payment.
+        """
 
     @_abc_1.abstractmethod
     def ListPayments(

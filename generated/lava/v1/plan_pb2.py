@@ -26,7 +26,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12lava/v1/plan.proto\x12\x07lava.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"-\n\x0bLinkedMeter\x12\x10\n\x08meter_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"Y\n\nPlanBundle\x12\x18\n\x10\x63redit_bundle_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x63ost\x18\x03 \x01(\t\x12\x15\n\rcredit_amount\x18\x04 \x01(\t\"\xbf\x01\n\x0fPlanBundleInput\x12\x1d\n\x10\x63redit_bundle_id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04name\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04\x63ost\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x1a\n\rcredit_amount\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x12\n\nis_deleted\x18\x05 \x01(\x08\x42\x13\n\x11_credit_bundle_idB\x07\n\x05_nameB\x07\n\x05_costB\x10\n\x0e_credit_amount\"\xa7\x04\n\x04Plan\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x13\n\x0bmerchant_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x15\n\rperiod_amount\x18\x04 \x01(\t\x12\x17\n\x0fincluded_credit\x18\x05 \x01(\t\x12\x32\n\x10\x62illing_interval\x18\x06 \x01(\x0e\x32\x18.lava.v1.BillingInterval\x12,\n\rrollover_type\x18\x07 \x01(\x0e\x32\x15.lava.v1.RolloverType\x12\x33\n\x14\x62undle_rollover_type\x18\x08 \x01(\x0e\x32\x15.lava.v1.RolloverType\x12*\n\x1d\x64\x65\x66\x61ult_auto_top_up_bundle_id\x18\t \x01(\tH\x00\x88\x01\x01\x12+\n\rlinked_meters\x18\n \x03(\x0b\x32\x14.lava.v1.LinkedMeter\x12+\n\x0e\x63redit_bundles\x18\x0b \x03(\x0b\x32\x13.lava.v1.PlanBundle\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\roverage_limit\x18\r \x01(\tB\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x18\n\nis_default\x18\x0e \x01(\x08\x42\x04\xe2\x41\x01\x01\x42 \n\x1e_default_auto_top_up_bundle_idB\x10\n\x0e_overage_limit*\x9f\x01\n\x0f\x42illingInterval\x12 \n\x1c\x42ILLING_INTERVAL_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42ILLING_INTERVAL_DAY\x10\x01\x12\x19\n\x15\x42ILLING_INTERVAL_WEEK\x10\x02\x12\x1a\n\x16\x42ILLING_INTERVAL_MONTH\x10\x03\x12\x19\n\x15\x42ILLING_INTERVAL_YEAR\x10\x04*]\n\x0cRolloverType\x12\x1d\n\x19ROLLOVER_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12ROLLOVER_TYPE_FULL\x10\x01\x12\x16\n\x12ROLLOVER_TYPE_NONE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12lava/v1/plan.proto\x12\x07lava.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"-\n\x0bLinkedMeter\x12\x10\n\x08meter_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"Y\n\nPlanBundle\x12\x18\n\x10\x63redit_bundle_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x63ost\x18\x03 \x01(\t\x12\x15\n\rcredit_amount\x18\x04 \x01(\t\"\xbf\x01\n\x0fPlanBundleInput\x12\x1d\n\x10\x63redit_bundle_id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04name\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x11\n\x04\x63ost\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x1a\n\rcredit_amount\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x12\n\nis_deleted\x18\x05 \x01(\x08\x42\x13\n\x11_credit_bundle_idB\x07\n\x05_nameB\x07\n\x05_costB\x10\n\x0e_credit_amount\"\xfb\x04\n\x04Plan\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x13\n\x0bmerchant_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x15\n\rperiod_amount\x18\x04 \x01(\t\x12\x17\n\x0fincluded_credit\x18\x05 \x01(\t\x12\x32\n\x10\x62illing_interval\x18\x06 \x01(\x0e\x32\x18.lava.v1.BillingInterval\x12,\n\rrollover_type\x18\x07 \x01(\x0e\x32\x15.lava.v1.RolloverType\x12\x33\n\x14\x62undle_rollover_type\x18\x08 \x01(\x0e\x32\x15.lava.v1.RolloverType\x12*\n\x1d\x64\x65\x66\x61ult_auto_top_up_bundle_id\x18\t \x01(\tH\x00\x88\x01\x01\x12+\n\rlinked_meters\x18\n \x03(\x0b\x32\x14.lava.v1.LinkedMeter\x12+\n\x0e\x63redit_bundles\x18\x0b \x03(\x0b\x32\x13.lava.v1.PlanBundle\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\roverage_limit\x18\r \x01(\tB\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x18\n\nis_default\x18\x0e \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x30\n\x1d\x64\x65\x66\x61ult_auto_top_up_threshold\x18\x0f \x01(\tB\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x42 \n\x1e_default_auto_top_up_bundle_idB\x10\n\x0e_overage_limitB \n\x1e_default_auto_top_up_threshold*\x9f\x01\n\x0f\x42illingInterval\x12 \n\x1c\x42ILLING_INTERVAL_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42ILLING_INTERVAL_DAY\x10\x01\x12\x19\n\x15\x42ILLING_INTERVAL_WEEK\x10\x02\x12\x1a\n\x16\x42ILLING_INTERVAL_MONTH\x10\x03\x12\x19\n\x15\x42ILLING_INTERVAL_YEAR\x10\x04*]\n\x0cRolloverType\x12\x1d\n\x19ROLLOVER_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12ROLLOVER_TYPE_FULL\x10\x01\x12\x16\n\x12ROLLOVER_TYPE_NONE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLAN'].fields_by_name['overage_limit']._serialized_options = b'\342A\001\001'
   _globals['_PLAN'].fields_by_name['is_default']._loaded_options = None
   _globals['_PLAN'].fields_by_name['is_default']._serialized_options = b'\342A\001\001'
-  _globals['_BILLINGINTERVAL']._serialized_start=984
-  _globals['_BILLINGINTERVAL']._serialized_end=1143
-  _globals['_ROLLOVERTYPE']._serialized_start=1145
-  _globals['_ROLLOVERTYPE']._serialized_end=1238
+  _globals['_PLAN'].fields_by_name['default_auto_top_up_threshold']._loaded_options = None
+  _globals['_PLAN'].fields_by_name['default_auto_top_up_threshold']._serialized_options = b'\342A\001\001'
+  _globals['_BILLINGINTERVAL']._serialized_start=1068
+  _globals['_BILLINGINTERVAL']._serialized_end=1227
+  _globals['_ROLLOVERTYPE']._serialized_start=1229
+  _globals['_ROLLOVERTYPE']._serialized_end=1322
   _globals['_LINKEDMETER']._serialized_start=97
   _globals['_LINKEDMETER']._serialized_end=142
   _globals['_PLANBUNDLE']._serialized_start=144
@@ -48,5 +50,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLANBUNDLEINPUT']._serialized_start=236
   _globals['_PLANBUNDLEINPUT']._serialized_end=427
   _globals['_PLAN']._serialized_start=430
-  _globals['_PLAN']._serialized_end=981
+  _globals['_PLAN']._serialized_end=1065
 # @@protoc_insertion_point(module_scope)

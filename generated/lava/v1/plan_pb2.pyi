@@ -209,6 +209,7 @@ class Plan(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     OVERAGE_LIMIT_FIELD_NUMBER: _builtins.int
     IS_DEFAULT_FIELD_NUMBER: _builtins.int
+    DEFAULT_AUTO_TOP_UP_THRESHOLD_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """The plan's id, `pln_…`."""
     merchant_id: _builtins.str
@@ -231,6 +232,8 @@ class Plan(_message.Message):
     """How far subscribers may go past their credit; absent: each customer's own credit limit counts."""
     is_default: _builtins.bool
     """Customers are on it after a cancellation; a new customer too, if it includes credit."""
+    default_auto_top_up_threshold: _builtins.str
+    """Auto top-up of new subscribers buys once less credit than this is left; absent: once none is."""
     @_builtins.property
     def linked_meters(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkedMeter]:
         """The only meters that cycle credit may be spent on; empty for all."""
@@ -260,17 +263,22 @@ class Plan(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         overage_limit: _builtins.str | None = ...,
         is_default: _builtins.bool = ...,
+        default_auto_top_up_threshold: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_id", b"_default_auto_top_up_bundle_id", "_overage_limit", b"_overage_limit", "created_at", b"created_at", "default_auto_top_up_bundle_id", b"default_auto_top_up_bundle_id", "overage_limit", b"overage_limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_id", b"_default_auto_top_up_bundle_id", "_default_auto_top_up_threshold", b"_default_auto_top_up_threshold", "_overage_limit", b"_overage_limit", "created_at", b"created_at", "default_auto_top_up_bundle_id", b"default_auto_top_up_bundle_id", "default_auto_top_up_threshold", b"default_auto_top_up_threshold", "overage_limit", b"overage_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_id", b"_default_auto_top_up_bundle_id", "_overage_limit", b"_overage_limit", "billing_interval", b"billing_interval", "bundle_rollover_type", b"bundle_rollover_type", "created_at", b"created_at", "credit_bundles", b"credit_bundles", "default_auto_top_up_bundle_id", b"default_auto_top_up_bundle_id", "included_credit", b"included_credit", "is_default", b"is_default", "linked_meters", b"linked_meters", "merchant_id", b"merchant_id", "name", b"name", "overage_limit", b"overage_limit", "period_amount", b"period_amount", "plan_id", b"plan_id", "rollover_type", b"rollover_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_id", b"_default_auto_top_up_bundle_id", "_default_auto_top_up_threshold", b"_default_auto_top_up_threshold", "_overage_limit", b"_overage_limit", "billing_interval", b"billing_interval", "bundle_rollover_type", b"bundle_rollover_type", "created_at", b"created_at", "credit_bundles", b"credit_bundles", "default_auto_top_up_bundle_id", b"default_auto_top_up_bundle_id", "default_auto_top_up_threshold", b"default_auto_top_up_threshold", "included_credit", b"included_credit", "is_default", b"is_default", "linked_meters", b"linked_meters", "merchant_id", b"merchant_id", "name", b"name", "overage_limit", b"overage_limit", "period_amount", b"period_amount", "plan_id", b"plan_id", "rollover_type", b"rollover_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__default_auto_top_up_bundle_id: _TypeAlias = _typing.Literal["default_auto_top_up_bundle_id"]  # noqa: Y015
     _WhichOneofArgType__default_auto_top_up_bundle_id: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_id", b"_default_auto_top_up_bundle_id"]  # noqa: Y015
+    _WhichOneofReturnType__default_auto_top_up_threshold: _TypeAlias = _typing.Literal["default_auto_top_up_threshold"]  # noqa: Y015
+    _WhichOneofArgType__default_auto_top_up_threshold: _TypeAlias = _typing.Literal["_default_auto_top_up_threshold", b"_default_auto_top_up_threshold"]  # noqa: Y015
     _WhichOneofReturnType__overage_limit: _TypeAlias = _typing.Literal["overage_limit"]  # noqa: Y015
     _WhichOneofArgType__overage_limit: _TypeAlias = _typing.Literal["_overage_limit", b"_overage_limit"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__default_auto_top_up_bundle_id) -> _WhichOneofReturnType__default_auto_top_up_bundle_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__default_auto_top_up_threshold) -> _WhichOneofReturnType__default_auto_top_up_threshold | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__overage_limit) -> _WhichOneofReturnType__overage_limit | None: ...
 

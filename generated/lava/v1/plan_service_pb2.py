@@ -27,7 +27,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from lava.v1 import plan_pb2 as lava_dot_v1_dot_plan__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alava/v1/plan_service.proto\x12\x07lava.v1\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x12lava/v1/plan.proto\"\xc8\x03\n\x11\x43reatePlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rperiod_amount\x18\x02 \x01(\t\x12\x32\n\x10\x62illing_interval\x18\x03 \x01(\x0e\x32\x18.lava.v1.BillingInterval\x12\x1c\n\x0fincluded_credit\x18\x04 \x01(\tH\x00\x88\x01\x01\x12,\n\rrollover_type\x18\x05 \x01(\x0e\x32\x15.lava.v1.RolloverType\x12\x33\n\x14\x62undle_rollover_type\x18\x06 \x01(\x0e\x32\x15.lava.v1.RolloverType\x12\x11\n\tmeter_ids\x18\x07 \x03(\t\x12\x30\n\x0e\x63redit_bundles\x18\x08 \x03(\x0b\x32\x18.lava.v1.PlanBundleInput\x12-\n default_auto_top_up_bundle_index\x18\t \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\roverage_limit\x18\n \x01(\tH\x02\x88\x01\x01\x42\x12\n\x10_included_creditB#\n!_default_auto_top_up_bundle_indexB\x10\n\x0e_overage_limit\"1\n\x12\x43reatePlanResponse\x12\x1b\n\x04plan\x18\x01 \x01(\x0b\x32\r.lava.v1.Plan\"@\n\x10ListPlansRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"l\n\x11ListPlansResponse\x12\x1b\n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\r.lava.v1.Plan\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12\x18\n\x0bnext_cursor\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_next_cursor\"!\n\x0eGetPlanRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\".\n\x0fGetPlanResponse\x12\x1b\n\x04plan\x18\x01 \x01(\x0b\x32\r.lava.v1.Plan\"\xc7\x03\n\x11UpdatePlanRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x11\n\x04name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x0fincluded_credit\x18\x03 \x01(\tH\x01\x88\x01\x01\x12,\n\rrollover_type\x18\x04 \x01(\x0e\x32\x15.lava.v1.RolloverType\x12\x33\n\x14\x62undle_rollover_type\x18\x05 \x01(\x0e\x32\x15.lava.v1.RolloverType\x12*\n\x1d\x64\x65\x66\x61ult_auto_top_up_bundle_id\x18\x06 \x01(\tH\x02\x88\x01\x01\x12\x11\n\tmeter_ids\x18\x07 \x03(\t\x12\x30\n\x0e\x63redit_bundles\x18\x08 \x03(\x0b\x32\x18.lava.v1.PlanBundleInput\x12\x1a\n\roverage_limit\x18\t \x01(\tH\x03\x88\x01\x01\x12/\n\x0bupdate_mask\x18\n \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x07\n\x05_nameB\x12\n\x10_included_creditB \n\x1e_default_auto_top_up_bundle_idB\x10\n\x0e_overage_limit\"1\n\x12UpdatePlanResponse\x12\x1b\n\x04plan\x18\x01 \x01(\x0b\x32\r.lava.v1.Plan\"$\n\x11\x44\x65letePlanRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\"1\n\x12\x44\x65letePlanResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65leted\x18\x02 \x01(\x08\x32\xf9\x03\n\x0bPlanService\x12\x61\n\nCreatePlan\x12\x1a.lava.v1.CreatePlanRequest\x1a\x1b.lava.v1.CreatePlanResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\t/v1/plans:\x01*b\x04plan\x12U\n\tListPlans\x12\x19.lava.v1.ListPlansRequest\x1a\x1a.lava.v1.ListPlansResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/plans\x12_\n\x07GetPlan\x12\x17.lava.v1.GetPlanRequest\x1a\x18.lava.v1.GetPlanResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x13/v1/plans/{plan_id}b\x04plan\x12k\n\nUpdatePlan\x12\x1a.lava.v1.UpdatePlanRequest\x1a\x1b.lava.v1.UpdatePlanResponse\"$\x82\xd3\xe4\x93\x02\x1e\x32\x13/v1/plans/{plan_id}:\x01*b\x04plan\x12\x62\n\nDeletePlan\x12\x1a.lava.v1.DeletePlanRequest\x1a\x1b.lava.v1.DeletePlanResponse\"\x1b\x82\xd3\xe4\x93\x02\x15*\x13/v1/plans/{plan_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alava/v1/plan_service.proto\x12\x07lava.v1\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x12lava/v1/plan.proto\"\x96\x04\n\x11\x43reatePlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rperiod_amount\x18\x02 \x01(\t\x12\x32\n\x10\x62illing_interval\x18\x03 \x01(\x0e\x32\x18.lava.v1.BillingInterval\x12\x1c\n\x0fincluded_credit\x18\x04 \x01(\tH\x00\x88\x01\x01\x12,\n\rrollover_type\x18\x05 \x01(\x0e\x32\x15.lava.v1.RolloverType\x12\x33\n\x14\x62undle_rollover_type\x18\x06 \x01(\x0e\x32\x15.lava.v1.RolloverType\x12\x11\n\tmeter_ids\x18\x07 \x03(\t\x12\x30\n\x0e\x63redit_bundles\x18\x08 \x03(\x0b\x32\x18.lava.v1.PlanBundleInput\x12-\n default_auto_top_up_bundle_index\x18\t \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\roverage_limit\x18\n \x01(\tH\x02\x88\x01\x01\x12*\n\x1d\x64\x65\x66\x61ult_auto_top_up_threshold\x18\x0b \x01(\tH\x03\x88\x01\x01\x42\x12\n\x10_included_creditB#\n!_default_auto_top_up_bundle_indexB\x10\n\x0e_overage_limitB \n\x1e_default_auto_top_up_threshold\"1\n\x12\x43reatePlanResponse\x12\x1b\n\x04plan\x18\x01 \x01(\x0b\x32\r.lava.v1.Plan\"@\n\x10ListPlansRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"l\n\x11ListPlansResponse\x12\x1b\n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\r.lava.v1.Plan\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12\x18\n\x0bnext_cursor\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_next_cursor\"!\n\x0eGetPlanRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\".\n\x0fGetPlanResponse\x12\x1b\n\x04plan\x18\x01 \x01(\x0b\x32\r.lava.v1.Plan\"\x95\x04\n\x11UpdatePlanRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x11\n\x04name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x0fincluded_credit\x18\x03 \x01(\tH\x01\x88\x01\x01\x12,\n\rrollover_type\x18\x04 \x01(\x0e\x32\x15.lava.v1.RolloverType\x12\x33\n\x14\x62undle_rollover_type\x18\x05 \x01(\x0e\x32\x15.lava.v1.RolloverType\x12*\n\x1d\x64\x65\x66\x61ult_auto_top_up_bundle_id\x18\x06 \x01(\tH\x02\x88\x01\x01\x12\x11\n\tmeter_ids\x18\x07 \x03(\t\x12\x30\n\x0e\x63redit_bundles\x18\x08 \x03(\x0b\x32\x18.lava.v1.PlanBundleInput\x12\x1a\n\roverage_limit\x18\t \x01(\tH\x03\x88\x01\x01\x12/\n\x0bupdate_mask\x18\n \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12*\n\x1d\x64\x65\x66\x61ult_auto_top_up_threshold\x18\x0b \x01(\tH\x04\x88\x01\x01\x42\x07\n\x05_nameB\x12\n\x10_included_creditB \n\x1e_default_auto_top_up_bundle_idB\x10\n\x0e_overage_limitB \n\x1e_default_auto_top_up_threshold\"1\n\x12UpdatePlanResponse\x12\x1b\n\x04plan\x18\x01 \x01(\x0b\x32\r.lava.v1.Plan\"$\n\x11\x44\x65letePlanRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\"1\n\x12\x44\x65letePlanResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65leted\x18\x02 \x01(\x08\x32\xf9\x03\n\x0bPlanService\x12\x61\n\nCreatePlan\x12\x1a.lava.v1.CreatePlanRequest\x1a\x1b.lava.v1.CreatePlanResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\t/v1/plans:\x01*b\x04plan\x12U\n\tListPlans\x12\x19.lava.v1.ListPlansRequest\x1a\x1a.lava.v1.ListPlansResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/plans\x12_\n\x07GetPlan\x12\x17.lava.v1.GetPlanRequest\x1a\x18.lava.v1.GetPlanResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x13/v1/plans/{plan_id}b\x04plan\x12k\n\nUpdatePlan\x12\x1a.lava.v1.UpdatePlanRequest\x1a\x1b.lava.v1.UpdatePlanResponse\"$\x82\xd3\xe4\x93\x02\x1e\x32\x13/v1/plans/{plan_id}:\x01*b\x04plan\x12\x62\n\nDeletePlan\x12\x1a.lava.v1.DeletePlanRequest\x1a\x1b.lava.v1.DeletePlanResponse\"\x1b\x82\xd3\xe4\x93\x02\x15*\x13/v1/plans/{plan_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,25 +45,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLANSERVICE'].methods_by_name['DeletePlan']._loaded_options = None
   _globals['_PLANSERVICE'].methods_by_name['DeletePlan']._serialized_options = b'\202\323\344\223\002\025*\023/v1/plans/{plan_id}'
   _globals['_CREATEPLANREQUEST']._serialized_start=124
-  _globals['_CREATEPLANREQUEST']._serialized_end=580
-  _globals['_CREATEPLANRESPONSE']._serialized_start=582
-  _globals['_CREATEPLANRESPONSE']._serialized_end=631
-  _globals['_LISTPLANSREQUEST']._serialized_start=633
-  _globals['_LISTPLANSREQUEST']._serialized_end=697
-  _globals['_LISTPLANSRESPONSE']._serialized_start=699
-  _globals['_LISTPLANSRESPONSE']._serialized_end=807
-  _globals['_GETPLANREQUEST']._serialized_start=809
-  _globals['_GETPLANREQUEST']._serialized_end=842
-  _globals['_GETPLANRESPONSE']._serialized_start=844
-  _globals['_GETPLANRESPONSE']._serialized_end=890
-  _globals['_UPDATEPLANREQUEST']._serialized_start=893
-  _globals['_UPDATEPLANREQUEST']._serialized_end=1348
-  _globals['_UPDATEPLANRESPONSE']._serialized_start=1350
-  _globals['_UPDATEPLANRESPONSE']._serialized_end=1399
-  _globals['_DELETEPLANREQUEST']._serialized_start=1401
-  _globals['_DELETEPLANREQUEST']._serialized_end=1437
-  _globals['_DELETEPLANRESPONSE']._serialized_start=1439
-  _globals['_DELETEPLANRESPONSE']._serialized_end=1488
-  _globals['_PLANSERVICE']._serialized_start=1491
-  _globals['_PLANSERVICE']._serialized_end=1996
+  _globals['_CREATEPLANREQUEST']._serialized_end=658
+  _globals['_CREATEPLANRESPONSE']._serialized_start=660
+  _globals['_CREATEPLANRESPONSE']._serialized_end=709
+  _globals['_LISTPLANSREQUEST']._serialized_start=711
+  _globals['_LISTPLANSREQUEST']._serialized_end=775
+  _globals['_LISTPLANSRESPONSE']._serialized_start=777
+  _globals['_LISTPLANSRESPONSE']._serialized_end=885
+  _globals['_GETPLANREQUEST']._serialized_start=887
+  _globals['_GETPLANREQUEST']._serialized_end=920
+  _globals['_GETPLANRESPONSE']._serialized_start=922
+  _globals['_GETPLANRESPONSE']._serialized_end=968
+  _globals['_UPDATEPLANREQUEST']._serialized_start=971
+  _globals['_UPDATEPLANREQUEST']._serialized_end=1504
+  _globals['_UPDATEPLANRESPONSE']._serialized_start=1506
+  _globals['_UPDATEPLANRESPONSE']._serialized_end=1555
+  _globals['_DELETEPLANREQUEST']._serialized_start=1557
+  _globals['_DELETEPLANREQUEST']._serialized_end=1593
+  _globals['_DELETEPLANRESPONSE']._serialized_start=1595
+  _globals['_DELETEPLANRESPONSE']._serialized_end=1644
+  _globals['_PLANSERVICE']._serialized_start=1647
+  _globals['_PLANSERVICE']._serialized_end=2152
 # @@protoc_insertion_point(module_scope)

@@ -36,6 +36,7 @@ class CreatePlanRequest(_message.Message):
     CREDIT_BUNDLES_FIELD_NUMBER: _builtins.int
     DEFAULT_AUTO_TOP_UP_BUNDLE_INDEX_FIELD_NUMBER: _builtins.int
     OVERAGE_LIMIT_FIELD_NUMBER: _builtins.int
+    DEFAULT_AUTO_TOP_UP_THRESHOLD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Display name, 1 to 255 characters."""
     period_amount: _builtins.str
@@ -52,6 +53,8 @@ class CreatePlanRequest(_message.Message):
     """Which of credit_bundles auto top-up buys, counted from 0; absent for none."""
     overage_limit: _builtins.str
     """How far subscribers may go past their credit: a decimal string. Absent: each customer's own limit."""
+    default_auto_top_up_threshold: _builtins.str
+    """With how much credit left auto top-up buys: a decimal string. Once none is left unless said."""
     @_builtins.property
     def meter_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The only meters (ids or slugs) that cycle credit may be spent on; at most 100. Empty for all."""
@@ -73,19 +76,24 @@ class CreatePlanRequest(_message.Message):
         credit_bundles: _abc.Iterable[_plan_pb2.PlanBundleInput] | None = ...,
         default_auto_top_up_bundle_index: _builtins.int | None = ...,
         overage_limit: _builtins.str | None = ...,
+        default_auto_top_up_threshold: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_index", b"_default_auto_top_up_bundle_index", "_included_credit", b"_included_credit", "_overage_limit", b"_overage_limit", "default_auto_top_up_bundle_index", b"default_auto_top_up_bundle_index", "included_credit", b"included_credit", "overage_limit", b"overage_limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_index", b"_default_auto_top_up_bundle_index", "_default_auto_top_up_threshold", b"_default_auto_top_up_threshold", "_included_credit", b"_included_credit", "_overage_limit", b"_overage_limit", "default_auto_top_up_bundle_index", b"default_auto_top_up_bundle_index", "default_auto_top_up_threshold", b"default_auto_top_up_threshold", "included_credit", b"included_credit", "overage_limit", b"overage_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_index", b"_default_auto_top_up_bundle_index", "_included_credit", b"_included_credit", "_overage_limit", b"_overage_limit", "billing_interval", b"billing_interval", "bundle_rollover_type", b"bundle_rollover_type", "credit_bundles", b"credit_bundles", "default_auto_top_up_bundle_index", b"default_auto_top_up_bundle_index", "included_credit", b"included_credit", "meter_ids", b"meter_ids", "name", b"name", "overage_limit", b"overage_limit", "period_amount", b"period_amount", "rollover_type", b"rollover_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_index", b"_default_auto_top_up_bundle_index", "_default_auto_top_up_threshold", b"_default_auto_top_up_threshold", "_included_credit", b"_included_credit", "_overage_limit", b"_overage_limit", "billing_interval", b"billing_interval", "bundle_rollover_type", b"bundle_rollover_type", "credit_bundles", b"credit_bundles", "default_auto_top_up_bundle_index", b"default_auto_top_up_bundle_index", "default_auto_top_up_threshold", b"default_auto_top_up_threshold", "included_credit", b"included_credit", "meter_ids", b"meter_ids", "name", b"name", "overage_limit", b"overage_limit", "period_amount", b"period_amount", "rollover_type", b"rollover_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__default_auto_top_up_bundle_index: _TypeAlias = _typing.Literal["default_auto_top_up_bundle_index"]  # noqa: Y015
     _WhichOneofArgType__default_auto_top_up_bundle_index: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_index", b"_default_auto_top_up_bundle_index"]  # noqa: Y015
+    _WhichOneofReturnType__default_auto_top_up_threshold: _TypeAlias = _typing.Literal["default_auto_top_up_threshold"]  # noqa: Y015
+    _WhichOneofArgType__default_auto_top_up_threshold: _TypeAlias = _typing.Literal["_default_auto_top_up_threshold", b"_default_auto_top_up_threshold"]  # noqa: Y015
     _WhichOneofReturnType__included_credit: _TypeAlias = _typing.Literal["included_credit"]  # noqa: Y015
     _WhichOneofArgType__included_credit: _TypeAlias = _typing.Literal["_included_credit", b"_included_credit"]  # noqa: Y015
     _WhichOneofReturnType__overage_limit: _TypeAlias = _typing.Literal["overage_limit"]  # noqa: Y015
     _WhichOneofArgType__overage_limit: _TypeAlias = _typing.Literal["_overage_limit", b"_overage_limit"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__default_auto_top_up_bundle_index) -> _WhichOneofReturnType__default_auto_top_up_bundle_index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__default_auto_top_up_threshold) -> _WhichOneofReturnType__default_auto_top_up_threshold | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__included_credit) -> _WhichOneofReturnType__included_credit | None: ...
     @_typing.overload
@@ -241,6 +249,7 @@ class UpdatePlanRequest(_message.Message):
     CREDIT_BUNDLES_FIELD_NUMBER: _builtins.int
     OVERAGE_LIMIT_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    DEFAULT_AUTO_TOP_UP_THRESHOLD_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """The plan's id."""
     name: _builtins.str
@@ -255,6 +264,8 @@ class UpdatePlanRequest(_message.Message):
     """The bundle that auto top-up buys for new subscribers; cleared by the mask without it."""
     overage_limit: _builtins.str
     """How far subscribers may go past their credit, from their next cycle; cleared by the mask without it."""
+    default_auto_top_up_threshold: _builtins.str
+    """With how much credit left auto top-up of new subscribers buys; cleared by the mask without it."""
     @_builtins.property
     def meter_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The only meters (ids or slugs) for cycle credit, all of them; with the mask, empty for all meters."""
@@ -280,13 +291,16 @@ class UpdatePlanRequest(_message.Message):
         credit_bundles: _abc.Iterable[_plan_pb2.PlanBundleInput] | None = ...,
         overage_limit: _builtins.str | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
+        default_auto_top_up_threshold: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_id", b"_default_auto_top_up_bundle_id", "_included_credit", b"_included_credit", "_name", b"_name", "_overage_limit", b"_overage_limit", "default_auto_top_up_bundle_id", b"default_auto_top_up_bundle_id", "included_credit", b"included_credit", "name", b"name", "overage_limit", b"overage_limit", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_id", b"_default_auto_top_up_bundle_id", "_default_auto_top_up_threshold", b"_default_auto_top_up_threshold", "_included_credit", b"_included_credit", "_name", b"_name", "_overage_limit", b"_overage_limit", "default_auto_top_up_bundle_id", b"default_auto_top_up_bundle_id", "default_auto_top_up_threshold", b"default_auto_top_up_threshold", "included_credit", b"included_credit", "name", b"name", "overage_limit", b"overage_limit", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_id", b"_default_auto_top_up_bundle_id", "_included_credit", b"_included_credit", "_name", b"_name", "_overage_limit", b"_overage_limit", "bundle_rollover_type", b"bundle_rollover_type", "credit_bundles", b"credit_bundles", "default_auto_top_up_bundle_id", b"default_auto_top_up_bundle_id", "included_credit", b"included_credit", "meter_ids", b"meter_ids", "name", b"name", "overage_limit", b"overage_limit", "plan_id", b"plan_id", "rollover_type", b"rollover_type", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_id", b"_default_auto_top_up_bundle_id", "_default_auto_top_up_threshold", b"_default_auto_top_up_threshold", "_included_credit", b"_included_credit", "_name", b"_name", "_overage_limit", b"_overage_limit", "bundle_rollover_type", b"bundle_rollover_type", "credit_bundles", b"credit_bundles", "default_auto_top_up_bundle_id", b"default_auto_top_up_bundle_id", "default_auto_top_up_threshold", b"default_auto_top_up_threshold", "included_credit", b"included_credit", "meter_ids", b"meter_ids", "name", b"name", "overage_limit", b"overage_limit", "plan_id", b"plan_id", "rollover_type", b"rollover_type", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__default_auto_top_up_bundle_id: _TypeAlias = _typing.Literal["default_auto_top_up_bundle_id"]  # noqa: Y015
     _WhichOneofArgType__default_auto_top_up_bundle_id: _TypeAlias = _typing.Literal["_default_auto_top_up_bundle_id", b"_default_auto_top_up_bundle_id"]  # noqa: Y015
+    _WhichOneofReturnType__default_auto_top_up_threshold: _TypeAlias = _typing.Literal["default_auto_top_up_threshold"]  # noqa: Y015
+    _WhichOneofArgType__default_auto_top_up_threshold: _TypeAlias = _typing.Literal["_default_auto_top_up_threshold", b"_default_auto_top_up_threshold"]  # noqa: Y015
     _WhichOneofReturnType__included_credit: _TypeAlias = _typing.Literal["included_credit"]  # noqa: Y015
     _WhichOneofArgType__included_credit: _TypeAlias = _typing.Literal["_included_credit", b"_included_credit"]  # noqa: Y015
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
@@ -295,6 +309,8 @@ class UpdatePlanRequest(_message.Message):
     _WhichOneofArgType__overage_limit: _TypeAlias = _typing.Literal["_overage_limit", b"_overage_limit"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__default_auto_top_up_bundle_id) -> _WhichOneofReturnType__default_auto_top_up_bundle_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__default_auto_top_up_threshold) -> _WhichOneofReturnType__default_auto_top_up_threshold | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__included_credit) -> _WhichOneofReturnType__included_credit | None: ...
     @_typing.overload

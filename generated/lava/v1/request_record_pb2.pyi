@@ -97,6 +97,8 @@ class _RequestFlagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RequestFl
     """The server died or lost the call before it could be settled."""
     REQUEST_FLAG_UNPRICED: _RequestFlag.ValueType  # 6
     """The price catalogue does not know the model: the cost is zero for that reason alone."""
+    REQUEST_FLAG_CLAMPED: _RequestFlag.ValueType  # 7
+    """The credit covered the call in part, so that it went out with a lower limit on its output."""
 
 class RequestFlag(_RequestFlag, metaclass=_RequestFlagEnumTypeWrapper):
     """What is unusual about a request's charge."""
@@ -115,6 +117,8 @@ REQUEST_FLAG_ABANDONED: RequestFlag.ValueType  # 5
 """The server died or lost the call before it could be settled."""
 REQUEST_FLAG_UNPRICED: RequestFlag.ValueType  # 6
 """The price catalogue does not know the model: the cost is zero for that reason alone."""
+REQUEST_FLAG_CLAMPED: RequestFlag.ValueType  # 7
+"""The credit covered the call in part, so that it went out with a lower limit on its output."""
 Global___RequestFlag: _TypeAlias = RequestFlag  # noqa: Y015
 
 @_typing.final

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lava/v1/reservation.proto\x12\x07lava.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x03\n\x0bReservation\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.lava.v1.ReservationState\x12\x18\n\x0b\x63ustomer_id\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x15\n\x08meter_id\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06\x61mount\x18\x06 \x01(\t\x12\x13\n\x0b\x63ost_amount\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x08metadata\x18\x0b \x03(\x0b\x32\".lava.v1.Reservation.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0e\n\x0c_customer_idB\x0b\n\t_meter_id*\xb1\x01\n\x10ReservationState\x12!\n\x1dRESERVATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18RESERVATION_STATE_ACTIVE\x10\x01\x12\x1d\n\x19RESERVATION_STATE_SETTLED\x10\x02\x12\x1e\n\x1aRESERVATION_STATE_RELEASED\x10\x03\x12\x1d\n\x19RESERVATION_STATE_EXPIRED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lava/v1/reservation.proto\x12\x07lava.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x04\n\x0bReservation\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.lava.v1.ReservationState\x12\x18\n\x0b\x63ustomer_id\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x15\n\x08meter_id\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06\x61mount\x18\x06 \x01(\t\x12\x13\n\x0b\x63ost_amount\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x08metadata\x18\x0b \x03(\x0b\x32\".lava.v1.Reservation.MetadataEntry\x12%\n\x18\x61\x66\x66ordable_output_tokens\x18\x0c \x01(\x03H\x02\x88\x01\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0e\n\x0c_customer_idB\x0b\n\t_meter_idB\x1b\n\x19_affordable_output_tokens*\xb1\x01\n\x10ReservationState\x12!\n\x1dRESERVATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18RESERVATION_STATE_ACTIVE\x10\x01\x12\x1d\n\x19RESERVATION_STATE_SETTLED\x10\x02\x12\x1e\n\x1aRESERVATION_STATE_RELEASED\x10\x03\x12\x1d\n\x19RESERVATION_STATE_EXPIRED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RESERVATION_METADATAENTRY']._loaded_options = None
   _globals['_RESERVATION_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_RESERVATIONSTATE']._serialized_start=534
-  _globals['_RESERVATIONSTATE']._serialized_end=711
+  _globals['_RESERVATIONSTATE']._serialized_start=602
+  _globals['_RESERVATIONSTATE']._serialized_end=779
   _globals['_RESERVATION']._serialized_start=72
-  _globals['_RESERVATION']._serialized_end=531
-  _globals['_RESERVATION_METADATAENTRY']._serialized_start=455
-  _globals['_RESERVATION_METADATAENTRY']._serialized_end=502
+  _globals['_RESERVATION']._serialized_end=599
+  _globals['_RESERVATION_METADATAENTRY']._serialized_start=494
+  _globals['_RESERVATION_METADATAENTRY']._serialized_end=541
 # @@protoc_insertion_point(module_scope)

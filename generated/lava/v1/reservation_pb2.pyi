@@ -89,6 +89,7 @@ class Reservation(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    AFFORDABLE_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     reservation_id: _builtins.str
     """The hold's id, `res_…`."""
     request_id: _builtins.str
@@ -103,6 +104,8 @@ class Reservation(_message.Message):
     """What is held on the customer's account (the merchant's wallet without a customer), with ten places."""
     cost_amount: _builtins.str
     """What is held on the merchant's wallet for the provider's cost, with ten places."""
+    affordable_output_tokens: _builtins.int
+    """Where less was held than asked for, and for a provider call: how many output tokens it buys."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was placed."""
@@ -133,15 +136,20 @@ class Reservation(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        affordable_output_tokens: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_customer_id", b"_customer_id", "_meter_id", b"_meter_id", "created_at", b"created_at", "customer_id", b"customer_id", "ended_at", b"ended_at", "expires_at", b"expires_at", "meter_id", b"meter_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_affordable_output_tokens", b"_affordable_output_tokens", "_customer_id", b"_customer_id", "_meter_id", b"_meter_id", "affordable_output_tokens", b"affordable_output_tokens", "created_at", b"created_at", "customer_id", b"customer_id", "ended_at", b"ended_at", "expires_at", b"expires_at", "meter_id", b"meter_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_customer_id", b"_customer_id", "_meter_id", b"_meter_id", "amount", b"amount", "cost_amount", b"cost_amount", "created_at", b"created_at", "customer_id", b"customer_id", "ended_at", b"ended_at", "expires_at", b"expires_at", "metadata", b"metadata", "meter_id", b"meter_id", "request_id", b"request_id", "reservation_id", b"reservation_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_affordable_output_tokens", b"_affordable_output_tokens", "_customer_id", b"_customer_id", "_meter_id", b"_meter_id", "affordable_output_tokens", b"affordable_output_tokens", "amount", b"amount", "cost_amount", b"cost_amount", "created_at", b"created_at", "customer_id", b"customer_id", "ended_at", b"ended_at", "expires_at", b"expires_at", "metadata", b"metadata", "meter_id", b"meter_id", "request_id", b"request_id", "reservation_id", b"reservation_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__affordable_output_tokens: _TypeAlias = _typing.Literal["affordable_output_tokens"]  # noqa: Y015
+    _WhichOneofArgType__affordable_output_tokens: _TypeAlias = _typing.Literal["_affordable_output_tokens", b"_affordable_output_tokens"]  # noqa: Y015
     _WhichOneofReturnType__customer_id: _TypeAlias = _typing.Literal["customer_id"]  # noqa: Y015
     _WhichOneofArgType__customer_id: _TypeAlias = _typing.Literal["_customer_id", b"_customer_id"]  # noqa: Y015
     _WhichOneofReturnType__meter_id: _TypeAlias = _typing.Literal["meter_id"]  # noqa: Y015
     _WhichOneofArgType__meter_id: _TypeAlias = _typing.Literal["_meter_id", b"_meter_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__affordable_output_tokens) -> _WhichOneofReturnType__affordable_output_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__customer_id) -> _WhichOneofReturnType__customer_id | None: ...
     @_typing.overload

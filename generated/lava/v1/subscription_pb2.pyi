@@ -218,6 +218,9 @@ class Subscription(_message.Message):
     PENDING_CHANGE_FIELD_NUMBER: _builtins.int
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     CUSTOMER_FIELD_NUMBER: _builtins.int
+    AUTO_TOP_UP_THRESHOLD_FIELD_NUMBER: _builtins.int
+    PAYMENT_METHOD_ID_FIELD_NUMBER: _builtins.int
+    UNPAID_PAYMENT_ID_FIELD_NUMBER: _builtins.int
     subscription_id: _builtins.str
     """The subscription's id, `sub_…`."""
     plan_id: _builtins.str
@@ -228,6 +231,12 @@ class Subscription(_message.Message):
     """What auto top-up buys; absent: nothing."""
     customer_id: _builtins.str
     """The customer's id; only in lists."""
+    auto_top_up_threshold: _builtins.str
+    """Auto top-up buys once less credit than this is left; absent: once none is."""
+    payment_method_id: _builtins.str
+    """What its price and overage are charged to; absent: nothing is charged here."""
+    unpaid_payment_id: _builtins.str
+    """The renewal's payment, while it has not succeeded: the cycle has no credit until it does."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """When it began."""
@@ -276,18 +285,33 @@ class Subscription(_message.Message):
         pending_change: Global___PendingChange | None = ...,
         customer_id: _builtins.str | None = ...,
         customer: _customer_pb2.Contact | None = ...,
+        auto_top_up_threshold: _builtins.str | None = ...,
+        payment_method_id: _builtins.str | None = ...,
+        unpaid_payment_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_top_up_bundle_id", b"_auto_top_up_bundle_id", "_customer_id", b"_customer_id", "auto_top_up_bundle_id", b"auto_top_up_bundle_id", "cancelled_at", b"cancelled_at", "credits", b"credits", "customer", b"customer", "customer_id", b"customer_id", "cycle_end_at", b"cycle_end_at", "cycle_start_at", b"cycle_start_at", "pending_change", b"pending_change", "plan", b"plan", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_top_up_bundle_id", b"_auto_top_up_bundle_id", "_auto_top_up_threshold", b"_auto_top_up_threshold", "_customer_id", b"_customer_id", "_payment_method_id", b"_payment_method_id", "_unpaid_payment_id", b"_unpaid_payment_id", "auto_top_up_bundle_id", b"auto_top_up_bundle_id", "auto_top_up_threshold", b"auto_top_up_threshold", "cancelled_at", b"cancelled_at", "credits", b"credits", "customer", b"customer", "customer_id", b"customer_id", "cycle_end_at", b"cycle_end_at", "cycle_start_at", b"cycle_start_at", "payment_method_id", b"payment_method_id", "pending_change", b"pending_change", "plan", b"plan", "started_at", b"started_at", "unpaid_payment_id", b"unpaid_payment_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_top_up_bundle_id", b"_auto_top_up_bundle_id", "_customer_id", b"_customer_id", "auto_top_up_bundle_id", b"auto_top_up_bundle_id", "cancelled_at", b"cancelled_at", "credits", b"credits", "customer", b"customer", "customer_id", b"customer_id", "cycle_end_at", b"cycle_end_at", "cycle_start_at", b"cycle_start_at", "pending_change", b"pending_change", "plan", b"plan", "plan_id", b"plan_id", "started_at", b"started_at", "status", b"status", "subscription_id", b"subscription_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_top_up_bundle_id", b"_auto_top_up_bundle_id", "_auto_top_up_threshold", b"_auto_top_up_threshold", "_customer_id", b"_customer_id", "_payment_method_id", b"_payment_method_id", "_unpaid_payment_id", b"_unpaid_payment_id", "auto_top_up_bundle_id", b"auto_top_up_bundle_id", "auto_top_up_threshold", b"auto_top_up_threshold", "cancelled_at", b"cancelled_at", "credits", b"credits", "customer", b"customer", "customer_id", b"customer_id", "cycle_end_at", b"cycle_end_at", "cycle_start_at", b"cycle_start_at", "payment_method_id", b"payment_method_id", "pending_change", b"pending_change", "plan", b"plan", "plan_id", b"plan_id", "started_at", b"started_at", "status", b"status", "subscription_id", b"subscription_id", "unpaid_payment_id", b"unpaid_payment_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__auto_top_up_bundle_id: _TypeAlias = _typing.Literal["auto_top_up_bundle_id"]  # noqa: Y015
     _WhichOneofArgType__auto_top_up_bundle_id: _TypeAlias = _typing.Literal["_auto_top_up_bundle_id", b"_auto_top_up_bundle_id"]  # noqa: Y015
+    _WhichOneofReturnType__auto_top_up_threshold: _TypeAlias = _typing.Literal["auto_top_up_threshold"]  # noqa: Y015
+    _WhichOneofArgType__auto_top_up_threshold: _TypeAlias = _typing.Literal["_auto_top_up_threshold", b"_auto_top_up_threshold"]  # noqa: Y015
     _WhichOneofReturnType__customer_id: _TypeAlias = _typing.Literal["customer_id"]  # noqa: Y015
     _WhichOneofArgType__customer_id: _TypeAlias = _typing.Literal["_customer_id", b"_customer_id"]  # noqa: Y015
+    _WhichOneofReturnType__payment_method_id: _TypeAlias = _typing.Literal["payment_method_id"]  # noqa: Y015
+    _WhichOneofArgType__payment_method_id: _TypeAlias = _typing.Literal["_payment_method_id", b"_payment_method_id"]  # noqa: Y015
+    _WhichOneofReturnType__unpaid_payment_id: _TypeAlias = _typing.Literal["unpaid_payment_id"]  # noqa: Y015
+    _WhichOneofArgType__unpaid_payment_id: _TypeAlias = _typing.Literal["_unpaid_payment_id", b"_unpaid_payment_id"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__auto_top_up_bundle_id) -> _WhichOneofReturnType__auto_top_up_bundle_id | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__auto_top_up_threshold) -> _WhichOneofReturnType__auto_top_up_threshold | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__customer_id) -> _WhichOneofReturnType__customer_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__payment_method_id) -> _WhichOneofReturnType__payment_method_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unpaid_payment_id) -> _WhichOneofReturnType__unpaid_payment_id | None: ...
 
 Global___Subscription: _TypeAlias = Subscription  # noqa: Y015

@@ -23,17 +23,21 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from lava.v1 import payment_service_pb2 as lava_dot_v1_dot_payment__service__pb2
 from lava.v1 import subscription_pb2 as lava_dot_v1_dot_subscription__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"lava/v1/subscription_service.proto\x12\x07lava.v1\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1alava/v1/subscription.proto\"\\\n\x19\x43reateSubscriptionRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x19\n\x11\x62illed_externally\x18\x03 \x01(\x08\"I\n\x1a\x43reateSubscriptionResponse\x12+\n\x0csubscription\x18\x01 \x01(\x0b\x32\x15.lava.v1.Subscription\"\x9f\x01\n\x18ListSubscriptionsRequest\x12+\n\x06status\x18\x01 \x01(\x0e\x32\x1b.lava.v1.SubscriptionFilter\x12\x18\n\x0b\x63ustomer_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\x12\x12\n\x05limit\x18\x04 \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_customer_idB\x08\n\x06_limit\"|\n\x19ListSubscriptionsResponse\x12#\n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\x15.lava.v1.Subscription\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12\x18\n\x0bnext_cursor\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_next_cursor\"5\n\x1eGetCustomerSubscriptionRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\"N\n\x1fGetCustomerSubscriptionResponse\x12+\n\x0csubscription\x18\x01 \x01(\x0b\x32\x15.lava.v1.Subscription\"\xa3\x01\n\x19UpdateSubscriptionRequest\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\"\n\x15\x61uto_top_up_bundle_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x18\n\x16_auto_top_up_bundle_id\"-\n\x1aUpdateSubscriptionResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\"4\n\x19\x43\x61ncelSubscriptionRequest\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\"-\n\x1a\x43\x61ncelSubscriptionResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08*\x99\x01\n\x12SubscriptionFilter\x12#\n\x1fSUBSCRIPTION_FILTER_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSUBSCRIPTION_FILTER_ACTIVE\x10\x01\x12!\n\x1dSUBSCRIPTION_FILTER_CANCELLED\x10\x02\x12\x1b\n\x17SUBSCRIPTION_FILTER_ALL\x10\x03\x32\xc7\x05\n\x13SubscriptionService\x12{\n\x12\x43reateSubscription\x12\".lava.v1.CreateSubscriptionRequest\x1a#.lava.v1.CreateSubscriptionResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/subscriptions:\x01*\x12u\n\x11ListSubscriptions\x12!.lava.v1.ListSubscriptionsRequest\x1a\".lava.v1.ListSubscriptionsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/subscriptions\x12\x9e\x01\n\x17GetCustomerSubscription\x12\'.lava.v1.GetCustomerSubscriptionRequest\x1a(.lava.v1.GetCustomerSubscriptionResponse\"0\x82\xd3\xe4\x93\x02*\x12(/v1/customers/{customer_id}/subscription\x12\x8d\x01\n\x12UpdateSubscription\x12\".lava.v1.UpdateSubscriptionRequest\x1a#.lava.v1.UpdateSubscriptionResponse\".\x82\xd3\xe4\x93\x02(2#/v1/subscriptions/{subscription_id}:\x01*\x12\x8a\x01\n\x12\x43\x61ncelSubscription\x12\".lava.v1.CancelSubscriptionRequest\x1a#.lava.v1.CancelSubscriptionResponse\"+\x82\xd3\xe4\x93\x02%*#/v1/subscriptions/{subscription_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"lava/v1/subscription_service.proto\x12\x07lava.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1dlava/v1/payment_service.proto\x1a\x1alava/v1/subscription.proto\"\x92\x01\n\x19\x43reateSubscriptionRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x19\n\x11\x62illed_externally\x18\x03 \x01(\x08\x12\x1e\n\x11payment_method_id\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x14\n\x12_payment_method_id\"r\n\x1a\x43reateSubscriptionResponse\x12+\n\x0csubscription\x18\x01 \x01(\x0b\x32\x15.lava.v1.Subscription\x12\'\n\x07payment\x18\x02 \x01(\x0b\x32\x10.lava.v1.PaymentB\x04\xe2\x41\x01\x01\"\x9f\x01\n\x18ListSubscriptionsRequest\x12+\n\x06status\x18\x01 \x01(\x0e\x32\x1b.lava.v1.SubscriptionFilter\x12\x18\n\x0b\x63ustomer_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\x12\x12\n\x05limit\x18\x04 \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_customer_idB\x08\n\x06_limit\"|\n\x19ListSubscriptionsResponse\x12#\n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\x15.lava.v1.Subscription\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12\x18\n\x0bnext_cursor\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_next_cursor\"5\n\x1eGetCustomerSubscriptionRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\"N\n\x1fGetCustomerSubscriptionResponse\x12+\n\x0csubscription\x18\x01 \x01(\x0b\x32\x15.lava.v1.Subscription\"\xe1\x01\n\x19UpdateSubscriptionRequest\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\"\n\x15\x61uto_top_up_bundle_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\"\n\x15\x61uto_top_up_threshold\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\x18\n\x16_auto_top_up_bundle_idB\x18\n\x16_auto_top_up_threshold\"-\n\x1aUpdateSubscriptionResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\"4\n\x19\x43\x61ncelSubscriptionRequest\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\"-\n\x1a\x43\x61ncelSubscriptionResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08*\x99\x01\n\x12SubscriptionFilter\x12#\n\x1fSUBSCRIPTION_FILTER_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSUBSCRIPTION_FILTER_ACTIVE\x10\x01\x12!\n\x1dSUBSCRIPTION_FILTER_CANCELLED\x10\x02\x12\x1b\n\x17SUBSCRIPTION_FILTER_ALL\x10\x03\x32\xc7\x05\n\x13SubscriptionService\x12{\n\x12\x43reateSubscription\x12\".lava.v1.CreateSubscriptionRequest\x1a#.lava.v1.CreateSubscriptionResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/subscriptions:\x01*\x12u\n\x11ListSubscriptions\x12!.lava.v1.ListSubscriptionsRequest\x1a\".lava.v1.ListSubscriptionsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/subscriptions\x12\x9e\x01\n\x17GetCustomerSubscription\x12\'.lava.v1.GetCustomerSubscriptionRequest\x1a(.lava.v1.GetCustomerSubscriptionResponse\"0\x82\xd3\xe4\x93\x02*\x12(/v1/customers/{customer_id}/subscription\x12\x8d\x01\n\x12UpdateSubscription\x12\".lava.v1.UpdateSubscriptionRequest\x1a#.lava.v1.UpdateSubscriptionResponse\".\x82\xd3\xe4\x93\x02(2#/v1/subscriptions/{subscription_id}:\x01*\x12\x8a\x01\n\x12\x43\x61ncelSubscription\x12\".lava.v1.CancelSubscriptionRequest\x1a#.lava.v1.CancelSubscriptionResponse\"+\x82\xd3\xe4\x93\x02%*#/v1/subscriptions/{subscription_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lava.v1.subscription_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CREATESUBSCRIPTIONRESPONSE'].fields_by_name['payment']._loaded_options = None
+  _globals['_CREATESUBSCRIPTIONRESPONSE'].fields_by_name['payment']._serialized_options = b'\342A\001\001'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['CreateSubscription']._loaded_options = None
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['CreateSubscription']._serialized_options = b'\202\323\344\223\002\026\"\021/v1/subscriptions:\001*'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ListSubscriptions']._loaded_options = None
@@ -44,28 +48,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['UpdateSubscription']._serialized_options = b'\202\323\344\223\002(2#/v1/subscriptions/{subscription_id}:\001*'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['CancelSubscription']._loaded_options = None
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['CancelSubscription']._serialized_options = b'\202\323\344\223\002%*#/v1/subscriptions/{subscription_id}'
-  _globals['_SUBSCRIPTIONFILTER']._serialized_start=1046
-  _globals['_SUBSCRIPTIONFILTER']._serialized_end=1199
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=139
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=231
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=233
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=306
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=309
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=468
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=470
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=594
-  _globals['_GETCUSTOMERSUBSCRIPTIONREQUEST']._serialized_start=596
-  _globals['_GETCUSTOMERSUBSCRIPTIONREQUEST']._serialized_end=649
-  _globals['_GETCUSTOMERSUBSCRIPTIONRESPONSE']._serialized_start=651
-  _globals['_GETCUSTOMERSUBSCRIPTIONRESPONSE']._serialized_end=729
-  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_start=732
-  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_end=895
-  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_start=897
-  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_end=942
-  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_start=944
-  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_end=996
-  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_start=998
-  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_end=1043
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=1202
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=1913
+  _globals['_SUBSCRIPTIONFILTER']._serialized_start=1268
+  _globals['_SUBSCRIPTIONFILTER']._serialized_end=1421
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=204
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=350
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=352
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=466
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=469
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=628
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=630
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=754
+  _globals['_GETCUSTOMERSUBSCRIPTIONREQUEST']._serialized_start=756
+  _globals['_GETCUSTOMERSUBSCRIPTIONREQUEST']._serialized_end=809
+  _globals['_GETCUSTOMERSUBSCRIPTIONRESPONSE']._serialized_start=811
+  _globals['_GETCUSTOMERSUBSCRIPTIONRESPONSE']._serialized_end=889
+  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_start=892
+  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_end=1117
+  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_start=1119
+  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_end=1164
+  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_start=1166
+  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_end=1218
+  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_start=1220
+  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_end=1265
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=1424
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=2135
 # @@protoc_insertion_point(module_scope)

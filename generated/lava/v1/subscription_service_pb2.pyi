@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from lava.v1 import payment_service_pb2 as _payment_service_pb2
 from lava.v1 import subscription_pb2 as _subscription_pb2
 import builtins as _builtins
 import sys
@@ -58,24 +59,32 @@ class CreateSubscriptionRequest(_message.Message):
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     PLAN_ID_FIELD_NUMBER: _builtins.int
     BILLED_EXTERNALLY_FIELD_NUMBER: _builtins.int
+    PAYMENT_METHOD_ID_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     """A customer id or reference id."""
     plan_id: _builtins.str
     """The plan's id."""
     billed_externally: _builtins.bool
-    """The merchant collects the plan's price itself. Without it only free plans are allowed."""
+    """The merchant collects the plan's price and overage itself."""
+    payment_method_id: _builtins.str
+    """What the payment provider charges: the plan's price now and at each renewal, and overage at each
+    cycle's end. Without it, and without billed_externally, only free plans are allowed.
+    """
     def __init__(
         self,
         *,
         customer_id: _builtins.str = ...,
         plan_id: _builtins.str = ...,
         billed_externally: _builtins.bool = ...,
+        payment_method_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_payment_method_id", b"_payment_method_id", "payment_method_id", b"payment_method_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billed_externally", b"billed_externally", "customer_id", b"customer_id", "plan_id", b"plan_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_payment_method_id", b"_payment_method_id", "billed_externally", b"billed_externally", "customer_id", b"customer_id", "payment_method_id", b"payment_method_id", "plan_id", b"plan_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__payment_method_id: _TypeAlias = _typing.Literal["payment_method_id"]  # noqa: Y015
+    _WhichOneofArgType__payment_method_id: _TypeAlias = _typing.Literal["_payment_method_id", b"_payment_method_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__payment_method_id) -> _WhichOneofReturnType__payment_method_id | None: ...
 
 Global___CreateSubscriptionRequest: _TypeAlias = CreateSubscriptionRequest  # noqa: Y015
 
@@ -86,18 +95,24 @@ class CreateSubscriptionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subscription(self) -> _subscription_pb2.Subscription:
-        """The subscription as it now is."""
+        """The subscription as it now is; absent where the customer has none until the payment succeeds."""
+
+    @_builtins.property
+    def payment(self) -> _payment_service_pb2.Payment:
+        """What was asked for the first cycle; absent where nothing was. The plan begins once it succeeds."""
 
     def __init__(
         self,
         *,
         subscription: _subscription_pb2.Subscription | None = ...,
+        payment: _payment_service_pb2.Payment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment", "subscription", b"subscription"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -233,13 +248,16 @@ class UpdateSubscriptionRequest(_message.Message):
     SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
     AUTO_TOP_UP_BUNDLE_ID_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    AUTO_TOP_UP_THRESHOLD_FIELD_NUMBER: _builtins.int
     subscription_id: _builtins.str
     """The subscription's id."""
     auto_top_up_bundle_id: _builtins.str
     """What auto top-up buys, a bundle of the same plan; cleared by the mask without it."""
+    auto_top_up_threshold: _builtins.str
+    """With how much credit left auto top-up buys, a decimal string; cleared by the mask: once none is."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change: `auto_top_up_bundle_id`. Empty: those that are set."""
+        """The fields to change; one that is named here and not set is cleared. Empty: those that are set."""
 
     def __init__(
         self,
@@ -247,14 +265,20 @@ class UpdateSubscriptionRequest(_message.Message):
         subscription_id: _builtins.str = ...,
         auto_top_up_bundle_id: _builtins.str | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
+        auto_top_up_threshold: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_top_up_bundle_id", b"_auto_top_up_bundle_id", "auto_top_up_bundle_id", b"auto_top_up_bundle_id", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_top_up_bundle_id", b"_auto_top_up_bundle_id", "_auto_top_up_threshold", b"_auto_top_up_threshold", "auto_top_up_bundle_id", b"auto_top_up_bundle_id", "auto_top_up_threshold", b"auto_top_up_threshold", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_top_up_bundle_id", b"_auto_top_up_bundle_id", "auto_top_up_bundle_id", b"auto_top_up_bundle_id", "subscription_id", b"subscription_id", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_top_up_bundle_id", b"_auto_top_up_bundle_id", "_auto_top_up_threshold", b"_auto_top_up_threshold", "auto_top_up_bundle_id", b"auto_top_up_bundle_id", "auto_top_up_threshold", b"auto_top_up_threshold", "subscription_id", b"subscription_id", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__auto_top_up_bundle_id: _TypeAlias = _typing.Literal["auto_top_up_bundle_id"]  # noqa: Y015
     _WhichOneofArgType__auto_top_up_bundle_id: _TypeAlias = _typing.Literal["_auto_top_up_bundle_id", b"_auto_top_up_bundle_id"]  # noqa: Y015
+    _WhichOneofReturnType__auto_top_up_threshold: _TypeAlias = _typing.Literal["auto_top_up_threshold"]  # noqa: Y015
+    _WhichOneofArgType__auto_top_up_threshold: _TypeAlias = _typing.Literal["_auto_top_up_threshold", b"_auto_top_up_threshold"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__auto_top_up_bundle_id) -> _WhichOneofReturnType__auto_top_up_bundle_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__auto_top_up_threshold) -> _WhichOneofReturnType__auto_top_up_threshold | None: ...
 
 Global___UpdateSubscriptionRequest: _TypeAlias = UpdateSubscriptionRequest  # noqa: Y015
 

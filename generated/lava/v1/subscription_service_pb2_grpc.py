@@ -69,6 +69,8 @@ class SubscriptionServiceServicer:
     def CreateSubscription(self, request, context):
         """Puts a customer on a plan. An upgrade begins a new cycle at once, anything else waits for the cycle's
         end; on the plan that the customer has, it drops a pending change. Repeating it changes nothing more.
+        With a payment method the first cycle is paid before it begins. Fails with INVALID_FIELD if that is
+        declined, with ALREADY_EXISTS while the payment for another plan is open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,7 +91,7 @@ class SubscriptionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSubscription(self, request, context):
-        """Changes what auto top-up buys. Over REST a null stops it.
+        """Changes what auto top-up buys, and when. Over REST a null bundle stops it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,13 +36,15 @@ class SubscriptionServiceStub:
     CreateSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.CreateSubscriptionRequest, _subscription_service_pb2.CreateSubscriptionResponse]
     """Puts a customer on a plan. An upgrade begins a new cycle at once, anything else waits for the cycle's
     end; on the plan that the customer has, it drops a pending change. Repeating it changes nothing more.
+    With a payment method the first cycle is paid before it begins. Fails with INVALID_FIELD if that is
+    declined, with ALREADY_EXISTS while the payment for another plan is open.
     """
     ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.ListSubscriptionsRequest, _subscription_service_pb2.ListSubscriptionsResponse]
     """Lists subscriptions, newest first; active ones unless said."""
     GetCustomerSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.GetCustomerSubscriptionRequest, _subscription_service_pb2.GetCustomerSubscriptionResponse]
     """Returns a customer's active subscription, if any."""
     UpdateSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.UpdateSubscriptionRequest, _subscription_service_pb2.UpdateSubscriptionResponse]
-    """Changes what auto top-up buys. Over REST a null stops it."""
+    """Changes what auto top-up buys, and when. Over REST a null bundle stops it."""
     CancelSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.CancelSubscriptionRequest, _subscription_service_pb2.CancelSubscriptionResponse]
     """Cancels a subscription when its cycle ends; it stays active until then."""
 
@@ -54,13 +56,15 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     CreateSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.CreateSubscriptionRequest, _subscription_service_pb2.CreateSubscriptionResponse]  # type: ignore[assignment]
     """Puts a customer on a plan. An upgrade begins a new cycle at once, anything else waits for the cycle's
     end; on the plan that the customer has, it drops a pending change. Repeating it changes nothing more.
+    With a payment method the first cycle is paid before it begins. Fails with INVALID_FIELD if that is
+    declined, with ALREADY_EXISTS while the payment for another plan is open.
     """
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.ListSubscriptionsRequest, _subscription_service_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
     """Lists subscriptions, newest first; active ones unless said."""
     GetCustomerSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.GetCustomerSubscriptionRequest, _subscription_service_pb2.GetCustomerSubscriptionResponse]  # type: ignore[assignment]
     """Returns a customer's active subscription, if any."""
     UpdateSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.UpdateSubscriptionRequest, _subscription_service_pb2.UpdateSubscriptionResponse]  # type: ignore[assignment]
-    """Changes what auto top-up buys. Over REST a null stops it."""
+    """Changes what auto top-up buys, and when. Over REST a null bundle stops it."""
     CancelSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.CancelSubscriptionRequest, _subscription_service_pb2.CancelSubscriptionResponse]  # type: ignore[assignment]
     """Cancels a subscription when its cycle ends; it stays active until then."""
 
@@ -75,6 +79,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_subscription_service_pb2.CreateSubscriptionResponse, _abc.Awaitable[_subscription_service_pb2.CreateSubscriptionResponse]]:
         """Puts a customer on a plan. An upgrade begins a new cycle at once, anything else waits for the cycle's
         end; on the plan that the customer has, it drops a pending change. Repeating it changes nothing more.
+        With a payment method the first cycle is paid before it begins. Fails with INVALID_FIELD if that is
+        declined, with ALREADY_EXISTS while the payment for another plan is open.
         """
 
     @_abc_1.abstractmethod
@@ -99,7 +105,7 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_service_pb2.UpdateSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.UpdateSubscriptionResponse, _abc.Awaitable[_subscription_service_pb2.UpdateSubscriptionResponse]]:
-        """Changes what auto top-up buys. Over REST a null stops it."""
+        """Changes what auto top-up buys, and when. Over REST a null bundle stops it."""
 
     @_abc_1.abstractmethod
     def CancelSubscription(

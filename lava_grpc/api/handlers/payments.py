@@ -35,7 +35,12 @@ class PaymentHandlers:
         self, request: pb.FundWalletRequest, principal: Principal, _deadline: float | None
     ) -> pb.FundWalletResponse:
         """Add to the wallet."""
-        funded = await self._payments.fund(principal, request.payment_method_id, request.amount)
+        funded = await self._payments.fund(
+            principal,
+            request.payment_method_id,
+            request.amount,
+            request_id=optional_text(request, "request_id"),
+        )
         return payments.from_funded(funded)
 
     async def methods(
@@ -53,6 +58,7 @@ class PaymentHandlers:
             principal,
             check_text(request.customer_id, "customer_id"),
             check_text(request.credit_bundle_id, "credit_bundle_id"),
+            request_id=optional_text(request, "request_id"),
         )
         return pb.CreatePaymentResponse(payment=payments.from_payment(payment))
 

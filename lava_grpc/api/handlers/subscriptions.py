@@ -5,16 +5,14 @@ from __future__ import annotations
 from lava.v1 import subscription_service_pb2 as pb
 
 from lava_grpc.api.dispatch import Handlers
-from lava_grpc.api.messages import pages, subscriptions
+from lava_grpc.api.messages import pages, payments, subscriptions
 from lava_grpc.api.messages.enums import SUBSCRIPTION_FILTERS, read_enum
 from lava_grpc.api.messages.texts import optional_text
 from lava_grpc.core.errors import invalid
 from lava_grpc.core.plans import SubscriptionStatus
 from lava_grpc.gateway.checks import check_text
 from lava_grpc.gateway.principal import Principal
-from lava_grpc.gateway.subscriptions import Subscriptions
-
-_AUTO_TOP_UP = "auto_top_up_bundle_id"
+from lava_grpc.gateway.subscriptions import CHANGEABLE, Subscriptions, Terms
 
 
 class SubscriptionHandlers:
@@ -38,15 +36,19 @@ class SubscriptionHandlers:
         self, request: pb.CreateSubscriptionRequest, principal: Principal, deadline: float | None
     ) -> pb.CreateSubscriptionResponse:
         """Put a customer on a plan."""
-        view = await self._subscriptions.create(
+        terms = Terms(request.billed_externally, optional_text(request, "payment_method_id"))
+        begun = await self._subscriptions.create(
             principal,
             check_text(request.customer_id, "customer_id"),
             check_text(request.plan_id, "plan_id"),
-            billed_externally=request.billed_externally,
+            terms,
             deadline=deadline,
         )
-        shown = subscriptions.from_subscription(view)
-        return pb.CreateSubscriptionResponse(subscription=shown)
+        view, payment = begun.view, begun.payment
+        return pb.CreateSubscriptionResponse(
+            subscription=None if view is None else subscriptions.from_subscription(view),
+            payment=None if payment is None else payments.from_payment(payment),
+        )
 
     async def list(
         self, request: pb.ListSubscriptionsRequest, principal: Principal, _deadline: float | None
@@ -83,16 +85,22 @@ class SubscriptionHandlers:
     async def update(
         self, request: pb.UpdateSubscriptionRequest, principal: Principal, _deadline: float | None
     ) -> pb.UpdateSubscriptionResponse:
-        """Change what auto top-up buys."""
-        named = set(request.update_mask.paths) - {_AUTO_TOP_UP}
+        """Change what auto top-up buys, and when."""
+        named = set(request.update_mask.paths) - set(CHANGEABLE)
         if named:
             shown = min(named)[:80]
             raise invalid("update_mask", f"names '{shown}', which cannot be changed")
         ident = check_text(request.subscription_id, "subscription_id")
-        bundle_id = optional_text(request, _AUTO_TOP_UP)
-        if bundle_id is None and not request.update_mask.paths:
-            raise invalid(_AUTO_TOP_UP, "is required")
-        await self._subscriptions.set_auto_top_up(principal, ident, bundle_id)
+        given = {name: optional_text(request, name) for name in CHANGEABLE}
+        masked = request.update_mask.paths
+        changes = {
+            name: value
+            for name, value in given.items()
+            if name in masked or (not masked and value is not None)
+        }
+        if not changes:
+            raise invalid(CHANGEABLE[0], "is required")
+        await self._subscriptions.set_auto_top_up(principal, ident, changes)
         return pb.UpdateSubscriptionResponse(success=True)
 
     async def cancel(

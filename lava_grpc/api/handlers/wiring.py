@@ -15,6 +15,7 @@ from lava_grpc.api.handlers.meters import MeterHandlers
 from lava_grpc.api.handlers.models import ModelHandlers
 from lava_grpc.api.handlers.payments import PaymentHandlers
 from lava_grpc.api.handlers.plans import PlanHandlers
+from lava_grpc.api.handlers.provider_keys import ProviderKeyHandlers
 from lava_grpc.api.handlers.spend_keys import SpendKeyHandlers
 from lava_grpc.api.handlers.subscriptions import SubscriptionHandlers
 from lava_grpc.api.handlers.usage_days import UsageHandlers
@@ -28,6 +29,7 @@ from lava_grpc.gateway.meters import Meters
 from lava_grpc.gateway.offers import Catalogues
 from lava_grpc.gateway.payments import Payments
 from lava_grpc.gateway.plans import Plans
+from lava_grpc.gateway.provider_keys import ProviderKeys
 from lava_grpc.gateway.report import Reporter
 from lava_grpc.gateway.reservations import Reservations
 from lava_grpc.gateway.spend_keys import SpendKeys
@@ -45,6 +47,7 @@ def build_handlers(
     meters: Meters,
     keys: SecretKeys,
     spend_keys: SpendKeys,
+    provider_keys: ProviderKeys,
     credit: Credit,
     history: History,
     usage: UsageReports,
@@ -63,6 +66,7 @@ def build_handlers(
         **MeterHandlers(meters).table(),
         **SecretKeyHandlers(keys, key_revoked).table(),
         **SpendKeyHandlers(spend_keys, key_revoked).table(),
+        **ProviderKeyHandlers(provider_keys).table(),
         **CreditHandlers(credit).table(),
         **HistoryHandlers(history).table(),
         **UsageHandlers(usage).table(),

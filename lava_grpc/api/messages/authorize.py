@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lava.v1 import gateway_service_pb2 as pb
 
+from lava_grpc.api.messages.enums import HOLD_POLICIES, read_enum
 from lava_grpc.api.messages.reservations import from_hold
 from lava_grpc.api.messages.texts import optional_id, optional_number, optional_text
 from lava_grpc.api.messages.usage import to_usage
@@ -42,6 +43,7 @@ def _to_spec(call: pb.ProviderCall) -> ProviderCallSpec:
         model=check_text(model, "provider_call.model") if model else None,
         body=call.request_body,
         path=check_text(path, "provider_call.path", chars_max=PATH_CHARS_MAX) if path else None,
+        hold_policy=read_enum(HOLD_POLICIES, call.hold_policy, "provider_call.hold_policy"),
     )
 
 

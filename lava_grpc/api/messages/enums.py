@@ -8,9 +8,11 @@ from typing import TypeVar
 
 from lava.v1 import (
     credit_pb2,
+    gateway_service_pb2,
     ledger_service_pb2,
     meter_pb2,
     plan_pb2,
+    provider_key_pb2,
     request_record_pb2,
     reservation_pb2,
     subscription_pb2,
@@ -22,8 +24,10 @@ from lava_grpc.core.account import GrantSource
 from lava_grpc.core.cycles import Interval
 from lava_grpc.core.errors import invalid
 from lava_grpc.core.hold import HoldState
+from lava_grpc.core.hold_policy import HoldPolicy
 from lava_grpc.core.plans import PendingKind, Rollover, SubscriptionFilter, SubscriptionStatus
 from lava_grpc.core.pricing import Basis, RateType, TierType
+from lava_grpc.core.provider_key import ProviderKeyStatus
 from lava_grpc.core.request_record import Flag, RequestStatus
 from lava_grpc.core.state import EntryKind
 from lava_grpc.core.webhooks import DeliveryState
@@ -70,6 +74,12 @@ HOLD_STATES = MappingProxyType(
         HoldState.EXPIRED: reservation_pb2.RESERVATION_STATE_EXPIRED,
     }
 )
+HOLD_POLICIES = MappingProxyType(
+    {
+        HoldPolicy.UPPER_BOUND: gateway_service_pb2.HOLD_POLICY_UPPER_BOUND,
+        HoldPolicy.EXPECTED: gateway_service_pb2.HOLD_POLICY_EXPECTED,
+    }
+)
 REQUEST_STATUSES = MappingProxyType(
     {
         RequestStatus.PENDING: request_record_pb2.REQUEST_STATUS_PENDING,
@@ -85,6 +95,7 @@ FLAGS = MappingProxyType(
         Flag.ESTIMATED: request_record_pb2.REQUEST_FLAG_ESTIMATED,
         Flag.ABANDONED: request_record_pb2.REQUEST_FLAG_ABANDONED,
         Flag.UNPRICED: request_record_pb2.REQUEST_FLAG_UNPRICED,
+        Flag.CLAMPED: request_record_pb2.REQUEST_FLAG_CLAMPED,
     }
 )
 KEY_TYPES = MappingProxyType(
@@ -144,6 +155,13 @@ PENDING_KINDS = MappingProxyType(
     {
         PendingKind.CANCELLATION: subscription_pb2.PENDING_CHANGE_TYPE_CANCELLATION,
         PendingKind.DOWNGRADE: subscription_pb2.PENDING_CHANGE_TYPE_DOWNGRADE,
+    }
+)
+
+PROVIDER_KEY_STATUSES = MappingProxyType(
+    {
+        ProviderKeyStatus.ACTIVE: provider_key_pb2.PROVIDER_KEY_STATUS_ACTIVE,
+        ProviderKeyStatus.PAUSED: provider_key_pb2.PROVIDER_KEY_STATUS_PAUSED,
     }
 )
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from lava.v1 import gateway_service_pb2 as pb
 
+from lava_grpc.api.messages.enums import HOLD_POLICIES, read_enum
 from lava_grpc.api.messages.records import from_record
 from lava_grpc.api.messages.reservations import from_hold
 from lava_grpc.api.messages.texts import optional_id, optional_text
@@ -40,6 +41,8 @@ def to_forward(request: pb.ForwardRequest) -> ForwardCall:
         disable_billing=request.disable_billing,
         request_id=optional_id(request),
         metadata=check_labels(dict(request.metadata)) if request.metadata else (),
+        hold_policy=read_enum(HOLD_POLICIES, request.hold_policy, "hold_policy"),
+        clamp_output=request.clamp_output,
     )
 
 
@@ -58,6 +61,7 @@ def _from_head(head: ForwardHead) -> pb.ForwardHead:
         headers=[pb.Header(name=name.lower(), value=value) for name, value in head.headers],
         request_id=head.request_id,
         reservation_id=head.reservation_id,
+        clamped_output_tokens=head.clamped_output_tokens,
     )
 
 
@@ -66,6 +70,7 @@ def _from_summary(summary: ForwardSummary) -> pb.ForwardSummary:
         request=None if summary.record is None else from_record(summary.record),
         measurement=_MEASUREMENTS[summary.measurement],
         reservation=None if summary.hold is None else from_hold(summary.hold),
+        clamped_output_tokens=summary.clamped_output_tokens,
     )
 
 
@@ -83,6 +88,8 @@ def _provider_key(request: pb.ForwardRequest) -> str | None:
     key = request.provider_key
     if not 1 <= len(key) <= PROVIDER_KEY_CHARS_MAX:
         raise invalid("provider_key", f"must have 1 to {PROVIDER_KEY_CHARS_MAX} characters")
-    if not (key.isascii() and key.isprintable()) or " " in key:
+    # A JSON object is an AWS access key: it is signed with and never sent.
+    is_json = key.startswith("{")
+    if not (key.isascii() and key.isprintable()) or (" " in key and not is_json):
         raise invalid("provider_key", "must be printable ASCII without spaces")
     return key

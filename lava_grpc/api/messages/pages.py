@@ -13,6 +13,7 @@ from lava.v1 import (
     meter_service_pb2,
     payment_service_pb2,
     plan_service_pb2,
+    provider_key_service_pb2,
     request_service_pb2,
     secret_key_service_pb2,
     spend_key_service_pb2,
@@ -32,6 +33,7 @@ ListRequest: TypeAlias = (
     | meter_service_pb2.ListMetersRequest
     | payment_service_pb2.ListPaymentsRequest
     | plan_service_pb2.ListPlansRequest
+    | provider_key_service_pb2.ListProviderKeysRequest
     | request_service_pb2.ListRequestsRequest
     | secret_key_service_pb2.ListSecretKeysRequest
     | spend_key_service_pb2.ListSpendKeysRequest

@@ -16,6 +16,9 @@ KINDS = MappingProxyType(
         PaymentKind.AUTO_TOP_UP: pb.PAYMENT_KIND_AUTO_TOP_UP,
         PaymentKind.BUNDLE: pb.PAYMENT_KIND_BUNDLE,
         PaymentKind.FUND: pb.PAYMENT_KIND_FUND,
+        PaymentKind.SUBSCRIPTION: pb.PAYMENT_KIND_SUBSCRIPTION,
+        PaymentKind.RENEWAL: pb.PAYMENT_KIND_RENEWAL,
+        PaymentKind.OVERAGE: pb.PAYMENT_KIND_OVERAGE,
     }
 )
 STATES = MappingProxyType(
@@ -42,6 +45,8 @@ def from_payment(payment: Payment) -> pb.Payment:
         reason=payment.reason,
         created_at=to_timestamp(payment.created_at),
         ended_at=None if payment.ended_at is None else to_timestamp(payment.ended_at),
+        plan_id=payment.plan_id,
+        request_id=payment.request_id,
     )
 
 

@@ -31,6 +31,7 @@ def to_plan(request: pb.CreatePlanRequest) -> NewPlan:
         bundles=_to_bundles(request.credit_bundles),
         default_bundle_index=optional_number(request, "default_auto_top_up_bundle_index"),
         overage_limit=_given(request, "overage_limit"),
+        top_up_threshold=_given(request, "default_auto_top_up_threshold"),
     )
 
 
@@ -110,6 +111,7 @@ def from_plan(stored: StoredPlan) -> plan_pb2.Plan:
         created_at=to_timestamp(plan.created_at),
         overage_limit=amount_or_none(plan.overage_limit),
         is_default=plan.is_default,
+        default_auto_top_up_threshold=amount_or_none(plan.auto_top_up_threshold),
     )
 
 

@@ -13,6 +13,7 @@ from lava_grpc.core.commands import Settled
 from lava_grpc.core.errors import Refusal
 from lava_grpc.gateway.checks import check_id, check_labels
 from lava_grpc.gateway.report import Report
+from lava_grpc.providers.answer import RawAnswer
 
 ENDPOINT_CHARS_MAX = 2048
 """The longest endpoint that a report may name."""
@@ -32,7 +33,18 @@ def to_report(request: pb.ReportUsageRequest) -> Report:
         cost=request.cost if request.HasField("cost") else None,
         endpoint=optional_text(request, "endpoint", chars_max=ENDPOINT_CHARS_MAX),
         amount=request.amount if request.HasField("amount") else None,
+        response=_response(request),
     )
+
+
+def _response(request: pb.ReportUsageRequest) -> RawAnswer | None:
+    match request.WhichOneof("response"):
+        case "response_json":
+            return RawAnswer(request.response_json.encode())
+        case "response_stream":
+            return RawAnswer(request.response_stream, stream=True)
+        case _:
+            return None
 
 
 def from_result(report: pb.ReportUsageRequest, result: Settled | Refusal) -> pb.ReportUsageResult:

@@ -37,6 +37,7 @@ def from_hold(hold: Hold) -> reservation_pb2.Reservation:
         expires_at=_timestamp(hold.expires_at),
         ended_at=None if hold.ended_at is None else to_timestamp(hold.ended_at),
         metadata=dict(facts.metadata) if facts.metadata else None,
+        affordable_output_tokens=hold.bought.output_tokens if hold.bought else None,
     )
 
 

@@ -6,6 +6,7 @@ from lava.v1 import subscription_pb2 as pb
 
 from lava_grpc.api.messages.customers import from_contact
 from lava_grpc.api.messages.enums import INTERVALS, PENDING_KINDS, ROLLOVERS, SUBSCRIPTION_STATUSES
+from lava_grpc.api.messages.plans import amount_or_none
 from lava_grpc.api.messages.times import to_timestamp
 from lava_grpc.core.money import format_amount
 from lava_grpc.core.plans import Enrolment, PendingKind, Plan, SubscriptionStatus
@@ -34,6 +35,9 @@ def from_subscription(view: SubscriptionView, *, listed: bool = False) -> pb.Sub
         pending_change=_pending(enrolled),
         customer_id=found.customer_id if listed else None,
         customer=contact,
+        auto_top_up_threshold=amount_or_none(found.auto_top_up_threshold),
+        payment_method_id=found.payment_method_id,
+        unpaid_payment_id=found.payment_id if found.unpaid else None,
     )
 
 

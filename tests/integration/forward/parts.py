@@ -16,10 +16,13 @@ from lava_grpc.gateway.forward import Forwarder
 from lava_grpc.gateway.forward_call import ForwardCall
 from lava_grpc.gateway.forward_end import HOLD_SECONDS, Closing
 from lava_grpc.gateway.forward_plan import Egress, Planner
+from lava_grpc.gateway.key_pool import PooledKey
+from lava_grpc.gateway.jobs import Jobs
 from lava_grpc.gateway.ports import Ledger
 from lava_grpc.gateway.principal import Principal
 from lava_grpc.providers.prices import PriceBook
 from lava_grpc.providers.registry import Registry
+from lava_grpc.store.jobs import StoreJobs
 from lava_grpc.store.resources import StoreResources
 from lava_grpc.testing import FakeProvider
 from tests.support.ledger import MERCHANT, OnDatabase, ledger_on
@@ -45,10 +48,12 @@ async def forwarding(
     async with ledger_on(url) as on:
         await on.open_account(WALLET, limit=None, kind="merchant")
         registry, prices, ids = Registry(), PriceBook(), IdSource()
-        egress = Egress({"openai": "sk-platform"}, upstream_map=provider.upstream_map())
+        keys = {"openai": (PooledKey("openai", "sk-platform"),)}
+        egress = Egress(keys, upstream_map=provider.upstream_map())
         upstream = AiohttpUpstream(upstream_map=egress.upstream_map)
         ledger = wrapped(on.ledger)
-        closing = Closing(ledger, prices, on.clock, hold_seconds=hold_seconds)
+        jobs = Jobs(StoreJobs(on.database), on.books, prices, on.clock)
+        closing = Closing(ledger, prices, on.clock, hold_seconds=hold_seconds, jobs=jobs)
         planner = Planner(
             registry,
             Directory(StoreResources(on.database)),

@@ -217,7 +217,9 @@ async def test_an_error_inside_a_stream_is_charged_for_what_came_before(
         request_id = answer.headers["x-lava-request-id"]
         assert await recorded(on, request_id) is started
         if started:
-            usage = (await on.record(request_id))["model_usage"]
+            record = await on.record(request_id)
+            assert record["status"] == "error"
+            usage = record["model_usage"]
             assert (usage["input_tokens"], usage["output_tokens"]) == (7, 1)
         else:
             await unheld(on, customer, "10")

@@ -93,8 +93,8 @@ def _recorded_as(recording: Recording, record: dict[str, Any]) -> None:
     cost = PRICES.cost_of(recording.provider, call, reading, time.time_ns() // 1000)
     if reading.stated and reading.complete:
         assert record["cost"] == format_amount(cost.total)
-        assert "ESTIMATED" not in record.get("flags", [])
-    assert record["status"] == "completed"
+        assert "estimated" not in record.get("flags", [])
+    assert record["status"] == ("error" if reading.failed else "completed")
     assert record["provider"] == recording.provider.id
 
 

@@ -279,3 +279,23 @@ async def test_rotation_and_revocation_count_at_once(sqlite_url: str, clock: Han
         assert (await called(service, rotated)).status_code == 401
         assert (await service.http.get(path)).status_code == 404
         assert (await service.rest("GET", "/v1/spend_keys"))["data"] == []
+
+
+async def test_a_key_may_be_clamped_and_may_not_loosen_its_holds(
+    sqlite_url: str, clock: HandClock
+) -> None:
+    async with serve(sqlite_url, clock) as service:
+        key = await made(service, spend_limit={"amount": "0.001", "cycle": "daily"})
+        body = BODY | {"max_tokens": 16_000}
+        headers = {"authorization": f"Bearer {key['key']}"}
+
+        loose = {"x-lava-hold-policy": "expected"}
+        answer = await service.http.post(CHAT, json=body, headers=headers | loose)
+        assert answer.status_code == 403
+        assert not service.provider.calls
+
+        clamped = {"x-lava-clamp-output": "true"}
+        answer = await service.http.post(CHAT, json=body, headers=headers | clamped)
+        assert answer.status_code == 200, answer.text
+        limit = int(answer.headers["x-lava-clamped-output-tokens"])
+        assert service.provider.calls[-1].json()["max_tokens"] == limit < 1_700

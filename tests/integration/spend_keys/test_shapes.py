@@ -101,3 +101,22 @@ async def test_a_secret_key_and_a_forward_token_take_the_same_path(sqlite_url: s
             assert (answer.status_code, answer.json()["error"]["field"]) == (400, field)
         assert (await service.http.get("/v1/chat/completions")).status_code == 405
         await service.verified()
+
+
+async def test_anthropics_client_counts_tokens_free_of_charge(sqlite_url: str) -> None:
+    async with (
+        running(sqlite_url) as service,
+        anthropic.AsyncAnthropic(
+            api_key=service.secret_key, base_url=service.http_url, max_retries=0
+        ) as client,
+    ):
+        counted = await client.messages.count_tokens(
+            model="anthropic/claude-sonnet-4-6", messages=ASK
+        )
+        assert counted.input_tokens
+        sent = service.provider.calls[-1]
+        assert sent.path.endswith("/v1/messages/count_tokens")
+        assert b'"anthropic/' not in sent.body
+        (record,) = (await service.rest("GET", "/v1/requests"))["data"]
+        assert record["cost"] == "0.0000000000"
+        await service.verified()

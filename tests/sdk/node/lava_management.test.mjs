@@ -8,13 +8,7 @@ import { Lava } from '@lavapayments/nodejs';
 
 import * as shapes from './shapes.mjs';
 import { conforms, page } from './shapes.mjs';
-import { baseUrl, customer, lava, meter, refused, served, thrown, unique } from './support.mjs';
-
-const withPayment = await served('payment_methods');
-const withWebhooks = await served('webhooks');
-const withSpendKeys = await served('spend_keys');
-const withModels = await served('models');
-const withServices = await served('services');
+import { baseUrl, customer, lava, meter, refused, thrown, unique } from './support.mjs';
 
 const withKey = (key) => new Lava(key, { baseUrl });
 
@@ -202,12 +196,12 @@ describe('wallet', () => {
     conforms(await lava.request('GET', 'wallet'), shapes.wallet);
   });
 
-  withPayment('payment methods are listed', async () => {
+  test('payment methods are listed', async () => {
     const { data } = conforms(await lava.request('GET', 'payment_methods'), shapes.paymentMethods);
     assert.deepEqual(data.map((card) => [card.last4, card.is_default]), [['4242', true]]);
   });
 
-  withPayment('is funded with 10 to 10,000', async () => {
+  test('is funded with 10 to 10,000', async () => {
     const { data } = await lava.request('GET', 'payment_methods');
     const { payment_method_id } = data[0];
     const fund = (amount) =>
@@ -226,7 +220,7 @@ describe('wallet', () => {
 });
 
 describe('webhooks', () => {
-  withWebhooks('are made, changed, listed and deleted; the secret is told once', async () => {
+  test('are made, changed, listed and deleted; the secret is told once', async () => {
     const made = conforms(
       await lava.webhooks.create({ name: 'Mine', url: 'https://example.com/hook' }),
       shapes.webhook,
@@ -250,13 +244,13 @@ describe('webhooks', () => {
     await refused(lava.webhooks.retrieve(made.webhook_id), 404, 'not_found');
   });
 
-  withWebhooks('a url that is none is refused', async () => {
+  test('a url that is none is refused', async () => {
     await refused(lava.webhooks.create({ name: 'Mine', url: 'not a url' }), 400, 'invalid_field');
   });
 });
 
 describe('spend keys', () => {
-  withSpendKeys('a plain one has every default', async () => {
+  test('a plain one has every default', async () => {
     const made = conforms(await lava.spendKeys.create({ name: 'Plain' }), shapes.spendKey);
     assert.match(made.key, /^lava_sk_[A-Za-z0-9_-]{20,}$/);
     assert.ok(made.key.startsWith(made.key_preview.replace(/\*+$/, '')));
@@ -285,7 +279,7 @@ describe('spend keys', () => {
     assert.deepEqual([found.key_preview, found.created_at], [key_preview, created_at]);
   });
 
-  withSpendKeys('limits are kept as they were given', async () => {
+  test('limits are kept as they were given', async () => {
     const limits = {
       status: 'paused',
       request_shape: 'anthropic',
@@ -308,7 +302,7 @@ describe('spend keys', () => {
     assert.equal(Date.parse(made.expires_at), Date.parse('2099-01-01T00:00:00Z'));
   });
 
-  withSpendKeys('an update sets what it names, and null lifts a limit', async () => {
+  test('an update sets what it names, and null lifts a limit', async () => {
     const { spend_key_id } = await lava.spendKeys.create({
       name: 'Old',
       allowed_models: ['gpt-4o-mini'],
@@ -323,7 +317,7 @@ describe('spend keys', () => {
     assert.equal(opened.allowed_models, null);
   });
 
-  withSpendKeys('rotation gives a new key with the same limits; revoking ends it', async () => {
+  test('rotation gives a new key with the same limits; revoking ends it', async () => {
     const made = await lava.spendKeys.create({ name: 'Turning', rate_limit: { rpm: 5 } });
     const turned = conforms(await lava.spendKeys.rotate(made.spend_key_id), shapes.spendKey);
     assert.equal(turned.spend_key_id, made.spend_key_id);
@@ -339,12 +333,12 @@ describe('spend keys', () => {
 });
 
 describe('the catalogue', () => {
-  withModels('models are listed as OpenAI lists them', async () => {
+  test('models are listed as OpenAI lists them', async () => {
     const { data } = conforms(await lava.models.list(), shapes.models);
     assert.ok(data.some((model) => model.id === 'gpt-4o-mini' && model.owned_by));
   });
 
-  withServices('services are listed, and by provider', async () => {
+  test('services are listed, and by provider', async () => {
     const all = conforms(await lava.request('GET', 'services'), shapes.services);
     assert.ok(all.data.length > 0);
     const some = await lava.request('GET', 'services', { query: { provider: 'openai' } });

@@ -1,15 +1,11 @@
 // Lava's Node SDK: plans, credit bundles and subscriptions.
 
 import assert from 'node:assert/strict';
-import { describe } from 'node:test';
+import { describe, test } from 'node:test';
 
 import * as shapes from './shapes.mjs';
 import { conforms, page } from './shapes.mjs';
-import { customer, lava, meter, refused, served, thrown, unique } from './support.mjs';
-
-const withPlans = await served('plans');
-const withBundles = await served('credit_bundles');
-const withSubscriptions = await served('subscriptions');
+import { customer, lava, meter, refused, thrown, unique } from './support.mjs';
 
 const makePlan = async (more = {}) =>
   conforms(
@@ -28,7 +24,7 @@ const bundles = [
 ];
 
 describe('plans', () => {
-  withPlans('what is left out has its default', async () => {
+  test('what is left out has its default', async () => {
     const made = await makePlan({ period_amount: '20' });
     assert.equal(made.period_amount, '20.0000000000');
     assert.equal(made.included_credit, '20.0000000000');
@@ -39,7 +35,7 @@ describe('plans', () => {
     assert.deepEqual(await lava.subscriptions.retrievePlan(made.plan_id), made);
   });
 
-  withPlans('meters and bundles come with it, and a bundle by its index tops up', async () => {
+  test('meters and bundles come with it, and a bundle by its index tops up', async () => {
     const linked = await meter('1');
     const made = await makePlan({
       period_amount: '49.00',
@@ -66,7 +62,7 @@ describe('plans', () => {
     );
   });
 
-  withPlans('an edit reconciles the bundles', async () => {
+  test('an edit reconciles the bundles', async () => {
     const made = await makePlan({ credit_bundles: bundles });
     const [small, large] = made.credit_bundles;
     const changed = conforms(
@@ -96,13 +92,13 @@ describe('plans', () => {
     assert.equal(cleared.default_auto_top_up_bundle_id, null);
   });
 
-  withPlans('price and interval stay as they were', async () => {
+  test('price and interval stay as they were', async () => {
     const { plan_id } = await makePlan();
     await refused(lava.subscriptions.updatePlan(plan_id, { period_amount: '5' }), 400, 'invalid_field');
     await refused(lava.subscriptions.updatePlan(plan_id, { billing_interval: 'day' }), 400, 'invalid_field');
   });
 
-  withPlans('are listed, the free one that every merchant has among them, and deleted', async () => {
+  test('are listed, the free one that every merchant has among them, and deleted', async () => {
     const made = await makePlan();
     const { data } = conforms(await lava.subscriptions.listPlans({ limit: 100 }), page(shapes.plan));
     assert.ok(data.some((plan) => plan.plan_id === made.plan_id));
@@ -113,13 +109,13 @@ describe('plans', () => {
     await refused(lava.subscriptions.retrievePlan(made.plan_id), 404, 'not_found');
   });
 
-  withPlans('one that costs more than 10,000 a cycle is refused', async () => {
+  test('one that costs more than 10,000 a cycle is refused', async () => {
     await refused(makePlan({ period_amount: '10000.01' }), 400, 'invalid_field');
   });
 });
 
 describe('credit bundles', () => {
-  withBundles("are a plan's, listed by it and read by id", async () => {
+  test("are a plan's, listed by it and read by id", async () => {
     const made = await makePlan({ credit_bundles: bundles });
     await makePlan({ credit_bundles: bundles });
     const { plan_id } = made;
@@ -144,7 +140,7 @@ describe('subscriptions', () => {
     return { plan, customer_id, subscription };
   };
 
-  withSubscriptions('a free plan begins at once, with its credit', async () => {
+  test('a free plan begins at once, with its credit', async () => {
     const { plan, customer_id, subscription } = await subscribed();
     assert.deepEqual(
       [subscription.plan_id, subscription.status, subscription.cancelled_at, subscription.pending_change],
@@ -170,7 +166,7 @@ describe('subscriptions', () => {
     });
   });
 
-  withSubscriptions('a charge comes out of the cycle credit', async () => {
+  test('a charge comes out of the cycle credit', async () => {
     const { customer_id } = await subscribed();
     await lava.requests.create({
       request_id: unique('req'),
@@ -183,7 +179,7 @@ describe('subscriptions', () => {
     assert.equal(subscription.credits.total_remaining, '3.0000000000');
   });
 
-  withSubscriptions('a paid plan is not given away', async () => {
+  test('a paid plan is not given away', async () => {
     const { plan_id } = await makePlan({ period_amount: '20' });
     const { status } = await thrown(
       lava.subscriptions.create({ customer_id: await customer(), plan_id }),
@@ -191,7 +187,7 @@ describe('subscriptions', () => {
     assert.ok(status >= 400 && status < 500);
   });
 
-  withSubscriptions('are listed with their customers, by customer and status', async () => {
+  test('are listed with their customers, by customer and status', async () => {
     const { customer_id, subscription } = await subscribed();
     const found = conforms(
       await lava.subscriptions.list({ customer_id, status: 'active' }),
@@ -209,7 +205,7 @@ describe('subscriptions', () => {
     assert.ok(cancelled.data.every((one) => one.status === 'cancelled'));
   });
 
-  withSubscriptions("auto top-up names one of the plan's bundles, and null ends it", async () => {
+  test("auto top-up names one of the plan's bundles, and null ends it", async () => {
     const { plan, customer_id, subscription } = await subscribed();
     const ident = subscription.subscription_id;
     const auto_top_up_bundle_id = plan.credit_bundles[0].credit_bundle_id;
@@ -227,7 +223,7 @@ describe('subscriptions', () => {
     assert.equal((await now()).auto_top_up_bundle_id, null);
   });
 
-  withSubscriptions('a cancelled one goes on to the end of its cycle', async () => {
+  test('a cancelled one goes on to the end of its cycle', async () => {
     const { customer_id, subscription } = await subscribed();
     conforms(await lava.subscriptions.cancel(subscription.subscription_id), shapes.success);
     const told = conforms(await lava.customers.getSubscription(customer_id), shapes.customerSubscription);

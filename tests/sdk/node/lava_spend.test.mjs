@@ -1,7 +1,7 @@
 // Spend keys made by Lava's Node SDK, used by OpenAI's and Anthropic's clients at the gateway's own paths.
 
 import assert from 'node:assert/strict';
-import { describe } from 'node:test';
+import { describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import Anthropic from '@anthropic-ai/sdk';
@@ -9,10 +9,7 @@ import OpenAI from 'openai';
 
 import * as shapes from './shapes.mjs';
 import { conforms } from './shapes.mjs';
-import { control, lava, served, unique, url } from './support.mjs';
-
-const withChat = await served('chat/completions', {}, 'POST');
-const withMessages = await served('messages', {}, 'POST');
+import { control, lava, unique, url } from './support.mjs';
 
 const model = 'gpt-4o-mini';
 const claude = 'claude-sonnet-4-6';
@@ -42,7 +39,7 @@ const refusedWith = (promise, ...statuses) =>
   });
 
 describe('chat completions with a spend key', () => {
-  withChat('the model decides the provider, and the key counts the cost', async () => {
+  test('the model decides the provider, and the key counts the cost', async () => {
     const key = await made();
     const answer = await chat(key);
     assert.deepEqual([answer.usage.prompt_tokens, answer.usage.completion_tokens], [3, 12]);
@@ -56,7 +53,7 @@ describe('chat completions with a spend key', () => {
     assert.ok(Date.parse(used.last_used_at) > Date.parse(used.created_at) - 1);
   });
 
-  withChat('a stream', async () => {
+  test('a stream', async () => {
     const key = await made();
     const words = [];
     for await (const chunk of await chat(key, { stream: true })) {
@@ -66,7 +63,7 @@ describe('chat completions with a spend key', () => {
     assert.notEqual((await after(1, key)).current_spend, '0.0000000000');
   });
 
-  withChat('models and providers that are not allowed are refused', async () => {
+  test('models and providers that are not allowed are refused', async () => {
     const key = await made({ allowed_models: [model] });
     await chat(key);
     await refusedWith(chat(key, { model: 'gpt-4o' }), 403);
@@ -75,7 +72,7 @@ describe('chat completions with a spend key', () => {
     assert.deepEqual(data.map((one) => one.id), [model]);
   });
 
-  withChat('limits of calls and of spend stop it before the provider', async () => {
+  test('limits of calls and of spend stop it before the provider', async () => {
     const few = await made({ request_limit: { count: 1, cycle: 'daily' } });
     await chat(few);
     const poor = await made({ spend_limit: { amount: '0.0000000001', cycle: 'total' } });
@@ -85,13 +82,13 @@ describe('chat completions with a spend key', () => {
     assert.deepEqual(await control('calls'), []);
   });
 
-  withChat('a rate is kept', async () => {
+  test('a rate is kept', async () => {
     const key = await made({ rate_limit: { rpm: 1, burst: 1 } });
     await chat(key);
     await refusedWith(chat(key), 429);
   });
 
-  withChat('a paused, a rotated and a revoked key do not work', async () => {
+  test('a paused, a rotated and a revoked key do not work', async () => {
     await refusedWith(chat(await made({ status: 'paused' })), 401, 403);
     const key = await made();
     const turned = await lava.spendKeys.rotate(key.spend_key_id);
@@ -103,7 +100,7 @@ describe('chat completions with a spend key', () => {
 });
 
 describe('messages with a spend key', () => {
-  withMessages('whole and streamed', async () => {
+  test('whole and streamed', async () => {
     const key = await made({ request_shape: 'anthropic' });
     const asked = { model: claude, max_tokens: 50, messages };
     const answer = await anthropic(key).messages.create(asked);

@@ -5,9 +5,7 @@ import { describe, test } from 'node:test';
 
 import * as shapes from './shapes.mjs';
 import { conforms, page } from './shapes.mjs';
-import { customer, lava, meter, refused, served, unique } from './support.mjs';
-
-const withUsage = await served('usage', { start: new Date().toISOString() });
+import { customer, lava, meter, refused, unique } from './support.mjs';
 
 const report = async (customer_id, { meter_slug }, more = {}) =>
   conforms(
@@ -152,7 +150,7 @@ describe('reported requests', () => {
 describe('usage', () => {
   const dayAgo = () => new Date(Date.now() - 86_400_000).toISOString();
 
-  withUsage('adds up days and totals, for a customer, a meter, a label', async () => {
+  test('adds up days and totals, for a customer, a meter, a label', async () => {
     const payer = await customer('10');
     const [first, second] = [await meter('2'), await meter('3')];
     const run = unique('run');
@@ -176,7 +174,7 @@ describe('usage', () => {
     assert.equal(totals.total_requests, 0);
   });
 
-  withUsage("a day is one of the caller's offset", async () => {
+  test("a day is one of the caller's offset", async () => {
     const payer = await customer('1');
     await report(payer, await meter('1'), { input_tokens: 1 });
     const offset = new Date(Date.now() + 14 * 3_600_000);
@@ -187,7 +185,7 @@ describe('usage', () => {
     assert.equal(Date.parse(busy.start), Date.parse(`${busy.date}T00:00:00+14:00`));
   });
 
-  withUsage('needs a start that is a time', async () => {
+  test('needs a start that is a time', async () => {
     await refused(lava.usage.retrieve({ start: 'yesterday' }), 400, 'invalid_field');
     await refused(lava.request('GET', 'usage'), 400, 'invalid_field');
   });

@@ -2,7 +2,6 @@
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import { Lava } from '@lavapayments/nodejs';
@@ -28,17 +27,6 @@ export async function control(call, body) {
   });
   assert.equal(answer.status, 200, await answer.clone().text());
   return answer.json();
-}
-
-/** `test`, for what is behind this path: skipped while the server answers 501 there. */
-export async function served(path, query = {}, method = 'GET') {
-  const target = new URL(path, baseUrl);
-  for (const [name, value] of Object.entries(query)) target.searchParams.set(name, value);
-  const headers = { authorization: `Bearer ${secretKey}` };
-  const answer = await fetch(target, { method, headers });
-  await answer.arrayBuffer();
-  const options = answer.status === 501 ? { skip: 'not implemented yet' } : {};
-  return (name, body) => test(name, options, body);
 }
 
 /** A new customer's id, with credit of the given amount. */

@@ -9,6 +9,7 @@ import pytest
 
 from lava_grpc.api.credentials import CredentialKind, find_credential, parse_credential
 from lava_grpc.core.errors import Reason, Refusal
+from lava_grpc.core.hold_policy import HoldPolicy
 
 KEY = "aks_live_abc-DEF_123"
 
@@ -48,6 +49,8 @@ def test_a_whole_forward_token() -> None:
             meter_slug="chat",
             provider_key="sk-own",
             disable_billing=True,
+            hold_policy="expected",
+            clamp_output=True,
         )
     )
 
@@ -57,6 +60,8 @@ def test_a_whole_forward_token() -> None:
     assert credential.provider_key is not None
     assert credential.provider_key.reveal() == "sk-own"
     assert credential.disable_billing
+    assert credential.hold_policy is HoldPolicy.EXPECTED
+    assert credential.clamp_output
 
 
 def test_null_is_absent() -> None:
@@ -129,6 +134,9 @@ def test_a_customer_needs_a_meter() -> None:
         token(secret_key=KEY, provider_key="a\r\nx-evil: 1"),
         token(secret_key=KEY, disable_billing="true"),
         token(secret_key=KEY, disable_billing=1),
+        token(secret_key=KEY, clamp_output="true"),
+        token(secret_key=KEY, hold_policy="small"),
+        token(secret_key=KEY, hold_policy=["expected"]),
         token(secret_key=KEY, customerId="con_1"),
         token(secret_key=KEY, connection_secret="cons_live_x", product_secret="ps"),
     ],

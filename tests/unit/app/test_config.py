@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from lava_grpc import config
 from lava_grpc.config import ConfigError, HostFamily, OnGone, load
 
 SECRET = "sk-hidden"
+AWS_SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
+ENCRYPTION_KEY = base64.b64encode(b"n" * 32).decode()
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +28,9 @@ def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 def refused(**flags: Any) -> str:
     with pytest.raises(ConfigError) as error:
         load(flags)
-    assert SECRET not in str(error.value)
-    assert SECRET not in repr(error.value)
+    for secret in (SECRET, ENCRYPTION_KEY):
+        assert secret not in str(error.value)
+        assert secret not in repr(error.value)
     return str(error.value)
 
 
@@ -77,18 +82,27 @@ def test_tables_of_the_file_and_json_of_the_environment_say_the_same(
     assert from_environment.model_dump() == from_file.model_dump()
     assert from_file.allowed_hosts == {"api.example.com", "other.example:8443"}
     assert from_file.compatible_hosts["llm.example"].family is HostFamily.ANTHROPIC
-    assert from_file.provider_keys["openai"].get_secret_value() == "sk-1"
+    assert from_file.provider_keys["openai"] == SecretStr("sk-1")
 
 
 def test_secrets_are_not_in_its_text() -> None:
     settings = load(
         {
-            "provider_keys": {"openai": SECRET},
+            "provider_keys": {
+                "openai": SECRET,
+                "bedrock": {
+                    "access_key_id": "AKIAIOSFODNN7EXAMPLE",
+                    "secret_access_key": AWS_SECRET,
+                },
+                "groq": [{"key": SECRET}, {"key": SECRET, "weight": 2}],
+            },
+            "key_encryption_keys": ENCRYPTION_KEY,
             "database_url": f"postgresql://ada:{SECRET}@host/lava",
         }
     )
-    assert SECRET not in repr(settings)
-    assert SECRET not in str(settings)
+    for secret in (SECRET, AWS_SECRET, ENCRYPTION_KEY):
+        assert secret not in repr(settings)
+        assert secret not in str(settings)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +116,16 @@ def test_secrets_are_not_in_its_text() -> None:
         ("provider_keys", f'{{"openai": "{SECRET}"'),
         ("provider_keys", {"openai": [SECRET]}),
         ("provider_keys", f'["{SECRET}"]'),
+        ("provider_keys", {"openai": []}),
+        ("provider_keys", {"openai": [{"key": SECRET, "weight": 0}]}),
+        ("provider_keys", {"openai": [{"key": SECRET, "wait": 1}]}),
+        ("provider_keys", {"openai": [{"weight": 1}]}),
+        ("provider_keys", {"openai": 7}),
+        ("provider_keys", {"bedrock": {"access_key_id": SECRET}}),
+        ("provider_keys", {"bedrock": {"secret_access_key": SECRET * 2, "key": SECRET}}),
+        ("key_encryption_keys", SECRET),
+        ("key_encryption_keys", f"{ENCRYPTION_KEY},{SECRET}"),
+        ("key_encryption_keys", [ENCRYPTION_KEY] * 17),
         ("upstream_map", {"api.openai.com": "ftp://host/"}),
         ("upstream_map", {"api.openai.com": "https://host/?key=sk-hidden"}),
         ("allowed_hosts", "https://host/"),
@@ -110,6 +134,7 @@ def test_secrets_are_not_in_its_text() -> None:
         ("compatible_hosts", {"host": {"famly": "openai"}}),
         ("on_gone", "wait"),
         ("on_abandoned", "forget"),
+        ("hold_policy", "small"),
         ("drain_seconds", 0),
         ("drain_seconds", "soon"),
         ("body_bytes_max", 1),

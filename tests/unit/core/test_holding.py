@@ -243,6 +243,19 @@ def test_a_scaled_hold_is_refused_where_the_input_alone_is_too_much() -> None:
     assert ledger.refused(command).facts["required"] == "14.0000000000"
 
 
+@pytest.mark.parametrize(("least", "placed"), [(3_000_000, True), (3_000_001, False)])
+def test_a_scaled_hold_is_refused_below_the_least_output(least: int, *, placed: bool) -> None:
+    ledger = funded()
+    usage = Usage(input_tokens=1_000_000, output_tokens=9_000_000)
+    cost = HoldPart(WALLET, Role.COST, usage=usage, cost=units(28), output_cost=units(27))
+    command = hold(priced(usage), cost, allow_partial=True, scale_output=True)
+    command = replace(command, output_tokens_min=least)
+    if placed:
+        assert ledger.held(command).affordable_output_tokens == least
+    else:
+        assert ledger.refused(command).reason is Reason.INSUFFICIENT_CREDITS
+
+
 def test_a_hold_over_a_cycles_end_is_priced_by_the_dearest_tier() -> None:
     ledger = funded()
     tiers = ((0, 2.0), (1, 1.0))

@@ -106,7 +106,7 @@ class KeyTurns:
             return float(after)
         try:
             moment = parsedate_to_datetime(after)
-        except ValueError:
+        except (ValueError, OverflowError):
             return LIMITED_SECONDS
         return max(_utc(moment).timestamp() - self._wall_seconds(), 0.0)
 

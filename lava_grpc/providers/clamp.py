@@ -14,43 +14,15 @@ from typing import Any
 from lava_grpc.providers import counts
 from lava_grpc.providers.base import Call
 from lava_grpc.providers.json_edit import spot_of
+from lava_grpc.providers.output_limits import Path, places_of
 from lava_grpc.providers.provider import Provider, Quirk
 
 REASONING_OUTPUT_MIN = 16
 """The least that OpenAI's Responses take, and what a reasoning model can begin an answer with."""
 
-Path = tuple[str, ...]
-
 # OpenAI's reasoning models refuse `max_tokens`, and all of its models take the newer name.
 _NEWER_NAME = frozenset(("openai", "azure"))
 _REASONING_MODELS = re.compile(r"(?:^|[/.])(?:o\d|gpt-[5-9])")
-# Spellings of one place, the first where a body has none of them.
-_PLACES: Mapping[str, tuple[Path, ...]] = {
-    "chat": (("max_tokens",), ("max_completion_tokens",)),
-    "completions": (("max_tokens",),),
-    "responses": (("max_output_tokens",),),
-    "messages": (("max_tokens",),),
-    "generate": (
-        ("generationConfig", "maxOutputTokens"),
-        ("generationConfig", "max_output_tokens"),
-        ("generation_config", "max_output_tokens"),
-        ("generation_config", "maxOutputTokens"),
-    ),
-    "interactions": (("generation_config", "max_output_tokens"),),
-    "converse": (("inferenceConfig", "maxTokens"),),
-    "cohere": (("max_tokens",),),
-    "ollama": (("options", "num_predict"),),
-}
-# Bedrock's models take a body of their maker's shape.
-_INVOKED: tuple[tuple[str, tuple[Path, ...]], ...] = (
-    ("claude", (("max_tokens",),)),
-    ("nova", (("inferenceConfig", "maxTokens"), ("inferenceConfig", "max_new_tokens"))),
-    ("titan-text", (("textGenerationConfig", "maxTokenCount"),)),
-    ("llama", (("max_gen_len",),)),
-    ("mistral", (("max_tokens",),)),
-    ("command", (("max_tokens",),)),
-    ("jamba", (("max_tokens",),)),
-)
 # Tokens that a model may think first; a limit must leave something beyond them.
 _BUDGETS: tuple[Path, ...] = (
     ("thinking", "budget_tokens"),
@@ -115,14 +87,10 @@ def _paths(provider: Provider, call: Call) -> Sequence[Path]:
 
 
 def _places(call: Call) -> tuple[Path, ...]:
-    if call.flavor != "invoke":
-        # Embeddings and the like of Cohere have no output to limit.
-        chats = call.flavor != "cohere" or call.url.partition("?")[0].endswith(("chat", "generate"))
-        return _PLACES.get(call.flavor, ()) if chats else ()
-    name = (call.model or "").lower()
-    if "embed" in name:
+    # Embeddings and the like of Cohere have no output to limit.
+    if call.flavor == "cohere" and not call.url.partition("?")[0].endswith(("chat", "generate")):
         return ()
-    return next((places for maker, places in _INVOKED if maker in name), ())
+    return places_of(call.flavor, call.model)
 
 
 def _pieces(body: bytes, paths: Sequence[Path]) -> tuple[bytes, ...]:

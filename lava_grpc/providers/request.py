@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ from lava_grpc.core.usage import COUNT_MAX, MICROS_PER_SECOND, NOTHING, Usage
 from lava_grpc.providers import counts, routes
 from lava_grpc.providers.base import Call
 from lava_grpc.providers.flavors import Flavor, flavor_at
+from lava_grpc.providers.output_limits import output_limit
 from lava_grpc.providers.provider import Provider, Quirk
 
 CHOICES_MAX = 1024
@@ -20,19 +22,6 @@ CHOICES_MAX = 1024
 VIDEO_SECONDS_DEFAULT = 8
 """How long a video is taken to be whose length nobody states."""
 
-# Where the shapes keep their limit on output, the present name before older ones.
-_LIMITS = (
-    ("max_completion_tokens",),
-    ("max_output_tokens",),
-    ("max_tokens",),
-    ("generationConfig", "maxOutputTokens"),
-    ("generation_config", "max_output_tokens"),
-    ("inferenceConfig", "maxTokens"),
-    ("inferenceConfig", "max_new_tokens"),
-    ("textGenerationConfig", "maxTokenCount"),
-    ("max_gen_len",),
-    ("options", "num_predict"),
-)
 # Where the shapes say how long a video is to be.
 _SECONDS = (
     ("seconds",),
@@ -42,7 +31,15 @@ _SECONDS = (
 )
 # ElevenLabs' name for it, and AssemblyAI's.
 _MODEL_KEYS = ("model", "model_id", "speech_model")
-_CHOICES = (("n",), ("best_of",), ("generationConfig", "candidateCount"))
+_CHOICES = (
+    ("n",),
+    ("best_of",),
+    ("num_generations",),
+    ("generationConfig", "candidateCount"),
+    ("generationConfig", "candidate_count"),
+    ("generation_config", "candidate_count"),
+    ("generation_config", "candidateCount"),
+)
 _FORM_FIELD = re.compile(
     rb'name="?(model|model_id|stream|seconds|n)"?\r?\n(?:[^\r\n]+\r?\n)*\r?\n([^\r\n]{0,256})\r?\n'
 )
@@ -72,11 +69,11 @@ def read_call(
         url=url,
         model=model,
         stream=_stream(route, flavor, fields, form_fields),
-        output_tokens_max=_limit(fields) if flavor.generates else None,
+        output_tokens_max=output_limit(route.flavor, model, fields) if flavor.generates else None,
         choices=_choices(fields or form_fields) if flavor.generates else 1,
         billable=route.billable,
         price_provider=_price_provider(provider, url, model),
-        job_id=route.job_id or _job_in(fields),
+        job_id=route.job_id or _job_in(route, fields),
         background=fields.get("background") is True,
         request_usage=_request_usage(route.flavor, fields or form_fields),
         body=fields or None,
@@ -131,18 +128,15 @@ def _stream(
     return asked is True
 
 
-def _limit(fields: Mapping[str, Any]) -> int | None:
-    for path in _LIMITS:
-        limit = counts.at(fields, *path)
-        # Zero and below are for the provider to refuse, or mean "no limit" (Ollama's -1).
-        if isinstance(limit, int) and not isinstance(limit, bool) and 0 < limit <= COUNT_MAX:
-            return limit
-    return None
-
-
 def _choices(fields: Mapping[str, Any]) -> int:
-    stated = (counts.count(fields, *path) or 1 for path in _CHOICES)
-    return min(max(stated), CHOICES_MAX)
+    return max([_choice(counts.at(fields, *path)) for path in _CHOICES])
+
+
+def _choice(value: object) -> int:
+    if isinstance(value, float):
+        # Some hosts read 3.0 as three; 1e400 is infinite.
+        return math.ceil(min(max(value, 1.0), float(CHOICES_MAX)))
+    return min(counts.whole(value) or 1, CHOICES_MAX)
 
 
 def _price_provider(provider: Provider, url: str, model: str | None) -> str | None:
@@ -155,8 +149,11 @@ def _price_provider(provider: Provider, url: str, model: str | None) -> str | No
     return f"{provider.id}_{behind}" if behind else None
 
 
-def _job_in(fields: Mapping[str, Any]) -> str | None:
-    # Vertex AI is asked after an operation by a body that names it.
+def _job_in(route: routes.Route, fields: Mapping[str, Any]) -> str | None:
+    # Vertex AI is asked after an operation by a body that names it. Anywhere else the word
+    # means nothing: who wrote it into a chat would have that for free.
+    if route.billable or route.flavor != "video":
+        return None
     operation = counts.text(fields.get("operationName"))
     return operation.rpartition("/")[2] or None if operation else None
 

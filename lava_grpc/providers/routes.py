@@ -19,6 +19,7 @@ from lava_grpc.providers.route import FREE, NO_USAGE, OTHER, Route
 __all__ = ["NO_USAGE", "OTHER", "Route", "route_of"]
 
 _READ_METHODS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
+_STOPS = ("/cancel", ":cancel")
 
 # Endpoints in the shapes of OpenAI and Anthropic, by the end of their path; the first match
 # counts. They are looked for on every host, since most providers offer some of them.
@@ -75,7 +76,17 @@ def route_of(provider: Provider, method: str, url: str) -> Route:
         found = _compatible(provider, method, path, parts.query)
     if method.upper() in _READ_METHODS and found.billable:
         return Route(NO_USAGE, model=found.model, stream=False, billable=False)
+    if found.job_id is not None and not _asks_after(method, path):
+        # A word in an id's place may begin work of its own: `/videos/edits`.
+        if _KEPT.search(path) is not None:
+            return FREE
+        return Route("video" if found.flavor == "video" else OTHER, stream=False)
     return found
+
+
+def _asks_after(method: str, path: str) -> bool:
+    """Whether a call can be one that only asks after work, or stops it."""
+    return method.upper() in _READ_METHODS or path.endswith(_STOPS)
 
 
 def _own(provider: Provider, path: str) -> Route | None:

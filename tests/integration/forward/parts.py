@@ -16,8 +16,8 @@ from lava_grpc.gateway.forward import Forwarder
 from lava_grpc.gateway.forward_call import ForwardCall
 from lava_grpc.gateway.forward_end import HOLD_SECONDS, Closing
 from lava_grpc.gateway.forward_plan import Egress, Planner
-from lava_grpc.gateway.key_pool import PooledKey
 from lava_grpc.gateway.jobs import Jobs
+from lava_grpc.gateway.key_pool import PooledKey
 from lava_grpc.gateway.ports import Ledger
 from lava_grpc.gateway.principal import Principal
 from lava_grpc.providers.prices import PriceBook

@@ -60,9 +60,9 @@ class StoreEngine(Protocol):
         ...
 
     def analyze(self, connection: Connection) -> None:
-        """Have the planner look at tables that have grown and that it has never looked at.
+        """Have the planner look at tables that are many times as large as when it last did.
 
-        Cached plans that were made while they were empty are then made anew.
+        Cached plans that were made while they were small are then made anew.
         """
         ...
 

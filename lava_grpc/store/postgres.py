@@ -79,9 +79,14 @@ _STATEMENTS = statements(PostgresFlavor())
 ANALYZE_ROWS_MIN = 500
 """A table with fewer rows is read as fast by any plan."""
 
-_NEVER_ANALYZED = text(
-    "SELECT relname FROM pg_stat_user_tables WHERE schemaname = current_schema()"
-    " AND last_analyze IS NULL AND last_autoanalyze IS NULL AND n_live_tup >= :rows"
+ANALYZE_GROWTH = 10
+"""How many times larger than it was when it was last looked at a table may be."""
+
+# What was never analyzed counts as having had -1 rows.
+_OUTGROWN = text(
+    "SELECT s.relname FROM pg_stat_user_tables AS s JOIN pg_class AS c ON c.oid = s.relid"
+    " WHERE s.schemaname = current_schema() AND s.n_live_tup >= :rows"
+    " AND s.n_live_tup > :growth * c.reltuples"
 )
 
 
@@ -116,8 +121,9 @@ class PostgresEngine:
         return PostgresSession(Pipeline(connection), spell)
 
     def analyze(self, connection: Connection) -> None:
-        """See `StoreEngine.analyze`. From then on the server's own autovacuum does it."""
-        for name in connection.execute(_NEVER_ANALYZED, {"rows": ANALYZE_ROWS_MIN}).scalars():
+        """See `StoreEngine.analyze`. What grows slowly the server's own autovacuum sees to."""
+        bounds = {"rows": ANALYZE_ROWS_MIN, "growth": ANALYZE_GROWTH}
+        for name in connection.execute(_OUTGROWN, bounds).scalars():
             connection.exec_driver_sql(f'ANALYZE "{name}"')
 
     def retryable(self, error: BaseException) -> bool:

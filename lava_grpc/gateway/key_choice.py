@@ -14,7 +14,7 @@ from lava_grpc.gateway.signing import require_botocore
 from lava_grpc.gateway.stored_keys import StoredKeys
 from lava_grpc.gateway.targets import Target
 from lava_grpc.gateway.upstream import AwsSigning
-from lava_grpc.providers.aws import read_credential, signing_scope
+from lava_grpc.providers.aws import is_access_key, read_credential, signing_scope
 from lava_grpc.providers.provider import AuthStyle, Provider
 
 T = TypeVar("T")
@@ -120,10 +120,13 @@ class KeyChooser:
 def aws_signing(target: Target, secret: str) -> AwsSigning | None:
     """How a call to `target` is signed; None where the secret goes in a header or query.
 
-    Refuses INVALID_FIELD (field `provider_key`) for a malformed credential, and
-    NOT_IMPLEMENTED where the service cannot sign.
+    Refuses INVALID_FIELD (field `provider_key`) for a malformed credential and for an
+    access key that is not for AWS, and NOT_IMPLEMENTED where the service cannot sign.
     """
     if target.provider.auth is not AuthStyle.AWS_SIGV4:
+        if is_access_key(secret):
+            # It is signed with and never sent: here it would go out as it is.
+            raise invalid(_FIELD, f"must not be an AWS access key: {target.host} is not AWS's")
         return None
     try:
         credential = read_credential(secret)

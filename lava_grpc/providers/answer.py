@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass, field, replace
 
-from lava_grpc.core.errors import invalid
+from lava_grpc.core.errors import Refusal, invalid
 from lava_grpc.providers import counts
 from lava_grpc.providers.base import Call, UsageReading
 from lava_grpc.providers.endpoints import endpoint_of
@@ -53,12 +54,14 @@ def read_answer(provider: Provider, call: Call, raw: RawAnswer) -> UsageReading:
 
     Refuses INVALID_FIELD, naming the field, for what cannot be read.
     """
-    if not raw.stream and not isinstance(counts.parse_json(raw.data), dict | list):
-        raise invalid(raw.name, "must be the JSON text of the provider's answer")
     tap = make_tap(provider, call, _OK, {"content-type": _kind(provider, raw)})
     tap.feed(raw.data)
     tap.finish()
-    return tap.reading()
+    reading = tap.reading()
+    # What the tap read to its end was JSON, and is not parsed a second time.
+    if not raw.stream and not reading.complete and counts.parse_json(raw.data) is None:
+        raise _no_json(raw)
+    return reading
 
 
 def require_usage(raw: RawAnswer, reading: UsageReading) -> None:
@@ -71,9 +74,15 @@ def require_usage(raw: RawAnswer, reading: UsageReading) -> None:
     )
 
 
+def _no_json(raw: RawAnswer) -> Refusal:
+    return invalid(raw.name, "must be the JSON text of the provider's answer")
+
+
 def _kind(provider: Provider, raw: RawAnswer) -> str:
     """The content type that such bytes have."""
     if not raw.stream:
+        if not raw.data[:64].removeprefix(BOM_UTF8).lstrip().startswith((b"{", b"[")):
+            raise _no_json(raw)
         return _JSON
     start = raw.data[:64].lstrip()
     if start.startswith(_SSE_STARTS):

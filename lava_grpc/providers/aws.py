@@ -56,6 +56,11 @@ def read_credential(secret: str) -> AwsCredential | None:
     return None
 
 
+def is_access_key(secret: str) -> bool:
+    """Whether a secret spells an access key, well or badly: one that no header may carry."""
+    return secret.lstrip().startswith("{") or re.match(_ACCESS_KEY + ":", secret) is not None
+
+
 @lru_cache(maxsize=64)
 def signing_scope(host: str) -> SigningScope | None:
     """Region and service of a host that takes signatures; None for a stranger."""

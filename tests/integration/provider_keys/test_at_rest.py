@@ -81,6 +81,12 @@ async def test_no_secret_is_in_the_database_the_answers_or_the_logs(
             {"key": SECRET + " "},
             {"key": SECRET, "provider": "nobody"},
             {"key": "{" + AWS},
+            {"key": {"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": AWS_SECRET}},
+            {"key": [SECRET]},
+            {"name": [SECRET]},
+            {"weight": SECRET},
+            {"status": SECRET},
+            {"provider": SECRET},
         ):
             refused = await on.http.post("/v1/provider_keys", json=body | bad)
             assert refused.status_code == 400

@@ -6,10 +6,11 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
+import grpc
 import pytest
 
 from lava_grpc.testing.fake_provider.provider import Scripted
-from tests.integration.forward.calls import forward, over_grpc, request
+from tests.integration.forward.calls import METER, QUESTION, forward, over_grpc, request
 from tests.integration.provider_keys.keys import stored, storing
 from tests.support.aws import check_signature
 from tests.support.service import Running
@@ -150,3 +151,47 @@ async def test_a_malformed_access_key_is_refused_before_anything_is_sent(
         refused = await on.http.post("/v1/provider_keys", json=body)
         assert (refused.status_code, refused.json()["error"]["field"]) == (400, "key")
         assert on.provider.calls_total == 0
+
+
+async def test_a_clamped_stream_is_signed_as_it_is_sent(sqlite_url: str) -> None:
+    asked = {
+        "model": "openai.gpt-oss-20b",
+        "stream": True,
+        "max_tokens": 5000,
+        "messages": [{"role": "user", "content": QUESTION}],
+    }
+    raw = json.dumps(asked).encode()
+    async with storing(sqlite_url, hosts=[MANTLE], provider_keys={"bedrock": SESSION}) as on:
+        await on.meter(METER, "1000")
+        token = on.token(customer_id=await on.customer("2"), meter_slug=METER)
+        answer = await forward(on, CHAT, raw, token=token, headers={"x-lava-clamp-output": "true"})
+        assert answer.status_code == 200, answer.text
+        limit = int(answer.headers["x-lava-clamped-output-tokens"])
+        assert 0 < limit < 2000
+        sent = on.provider.calls[-1]
+        assert sent.json() == asked | {
+            "max_tokens": limit,
+            "stream_options": {"include_usage": True},
+        }
+        # Both edits are in what was signed, and in nothing else.
+        assert _signed_by(on) == (KEY_ID, "us-east-2", "bedrock-mantle")
+        assert b'"include_usage"' not in raw
+        record = await on.record(answer.headers["x-lava-request-id"])
+        assert "clamped" in record["flags"]
+        await on.verified()
+
+
+@pytest.mark.parametrize("secret", [TEXT, SESSION, json.dumps(OBJECT), " " + json.dumps(OBJECT)])
+@pytest.mark.parametrize("whose", ["callers", "platforms"])
+async def test_an_access_key_is_never_sent_to_a_stranger(
+    sqlite_url: str, secret: str, whose: str
+) -> None:
+    keys = {"openai": secret} if whose == "platforms" else {}
+    async with storing(sqlite_url, provider_keys=keys) as on:
+        asked = request(provider_key=secret) if whose == "callers" else request()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await over_grpc(on, asked)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert SECRET not in str(caught.value)
+        assert on.provider.calls_total == 0
+        await on.verified()

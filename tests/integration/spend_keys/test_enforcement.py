@@ -299,3 +299,19 @@ async def test_a_key_may_be_clamped_and_may_not_loosen_its_holds(
         assert answer.status_code == 200, answer.text
         limit = int(answer.headers["x-lava-clamped-output-tokens"])
         assert service.provider.calls[-1].json()["max_tokens"] == limit < 1_700
+
+
+async def test_a_word_in_the_body_makes_no_call_free(sqlite_url: str, clock: HandClock) -> None:
+    async with serve(sqlite_url, clock) as service:
+        key = await made(service, allowed_models=[BODY["model"]])
+        asks = {"operationName": "projects/p/operations/op1"}
+        other = await called(service, key, BODY | asks | {"model": "gpt-4o"})
+        assert code(other) == (403, "permission_denied")
+        assert not service.provider.calls
+
+        answer = await called(service, key, BODY | asks)
+        assert answer.status_code == 200, answer.text
+        record = await service.record(answer.headers["x-lava-request-id"])
+        assert float(record["cost"]) > 0
+        assert (await seen(service, key))["total_spend"] == record["cost"]
+        await service.verified()

@@ -109,6 +109,9 @@ def test_where_all_rest_the_one_that_is_ready_soonest_is_used() -> None:
         (429, {"retry_after": "-3"}, LIMITED_SECONDS),
         (429, {"retry_after": "1e9"}, LIMITED_SECONDS),
         (429, {"retry_after": "999999999"}, 3600),
+        # Dates that overflow, in their zone and in their day.
+        (429, {"retry_after": "Tue, 14 Nov 2023 22:13:50 +99999999999999"}, LIMITED_SECONDS),
+        (429, {"retry_after": f"Tue, {'9' * 20} Nov 2023 22:13:50 GMT"}, LIMITED_SECONDS),
         (401, {"retry_after": "1"}, DENIED_SECONDS),
         (403, {}, DENIED_SECONDS),
     ],

@@ -93,6 +93,10 @@ def test_googles_streams_are_read_in_both_forms() -> None:
     [
         ("openai", b"", {}, "response_json"),
         ("openai", b"hello", {}, "response_json"),
+        ("openai", b'{"usage":', {}, "response_json"),
+        ("openai", b'{"a":' * 100_000, {}, "response_json"),
+        ("openai", b'{"usage":{"prompt_tokens":' + b"9" * 10_000 + b"}}", {}, "response_json"),
+        ("openai", b"[" * 100_000, {"stream": True}, "response_stream"),
         ("openai", b"3", {}, "response_json"),
         ("openai", b'{"choices":[]}', {}, "response_json"),
         ("openai", b'{"error":{"message":"no"}}', {}, "response_json"),

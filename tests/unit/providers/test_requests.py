@@ -8,6 +8,8 @@ from lava_grpc.core.errors import Refusal
 from lava_grpc.providers.request import CHOICES_MAX
 from tests.unit.providers.calls import Json, call
 
+GENERATE = "/v1beta/models/gemini-2.5-flash:generateContent"
+
 
 @pytest.mark.parametrize(
     ("ident", "path", "flavor"),
@@ -113,19 +115,86 @@ def test_a_job_that_is_fetched_again_is_charged_once() -> None:
     [
         ({"max_tokens": 5}, 5),
         ({"max_tokens": 5, "max_completion_tokens": 7}, 7),
-        ({"max_output_tokens": 9}, 9),
-        ({"generationConfig": {"maxOutputTokens": 3}}, 3),
-        ({"inferenceConfig": {"maxTokens": 4}}, 4),
-        ({"options": {"num_predict": -1}}, None),
+        # A host that knows one of them alone goes by that one.
+        ({"max_tokens": 9999, "max_completion_tokens": 1}, 9999),
+        ({"max_tokens": 9999.0, "max_completion_tokens": 1}, None),
+        ({"max_tokens": None, "max_completion_tokens": 1}, 1),
         ({"max_tokens": 0}, None),
         ({"max_tokens": True}, None),
         ({"max_tokens": "5"}, None),
         ({"max_tokens": 10**30}, None),
+        # Fields of other families, which this one passes over.
+        ({"max_output_tokens": 9}, None),
+        ({"max_tokens": 5, "max_output_tokens": 9}, 5),
+        ({"generationConfig": {"maxOutputTokens": 3}}, None),
         ({}, None),
     ],
 )
 def test_the_requests_own_limit_is_read(body: Json, limit: int | None) -> None:
     assert call("openai", "/v1/chat/completions", body).output_tokens_max == limit
+
+
+@pytest.mark.parametrize(
+    ("ident", "path", "body", "limit"),
+    [
+        ("openai", "/v1/responses", {"max_output_tokens": 9, "max_tokens": 1}, 9),
+        ("anthropic", "/v1/messages", {"max_tokens": 9, "max_completion_tokens": 1}, 9),
+        ("google", GENERATE, {"generationConfig": {"maxOutputTokens": 3}}, 3),
+        ("google", GENERATE, {"generation_config": {"maxOutputTokens": 3}}, 3),
+        ("google", GENERATE, {"max_tokens": 1}, None),
+        ("bedrock", "/model/m/converse", {"inferenceConfig": {"maxTokens": 4}}, 4),
+        ("bedrock", "/model/meta.llama3/invoke", {"max_gen_len": 4, "max_tokens": 1}, 4),
+        ("ollama", "/api/chat", {"options": {"num_predict": -1}}, None),
+        ("mistral", "/v1/conversations", {"max_tokens": 1}, None),
+    ],
+)
+def test_each_family_is_limited_by_its_own_field(
+    ident: str, path: str, body: Json, limit: int | None
+) -> None:
+    assert call(ident, path, body).output_tokens_max == limit
+
+
+@pytest.mark.parametrize(
+    ("ident", "path", "flavor"),
+    [
+        ("openai", "/v1/videos/edits", "video"),
+        ("openai", "/v1/responses/resp_1", "other"),
+        ("replicate", "/v1/predictions/p1", "other"),
+    ],
+)
+def test_a_call_that_may_begin_work_is_not_taken_for_one_that_asks_after_it(
+    ident: str, path: str, flavor: str
+) -> None:
+    made = call(ident, path, {"model": "m"})
+    assert (made.flavor, made.billable, made.job_id) == (flavor, True, None)
+    asked = call(ident, path, method="GET")
+    assert (asked.billable, asked.job_id) == (False, path.rpartition("/")[2])
+
+
+@pytest.mark.parametrize(
+    ("asked", "background"),
+    [(True, True), (1, True), ("true", True), (False, False), (None, False), (0, False)],
+)
+def test_what_a_host_may_take_for_background_work_is_taken_for_it(
+    asked: object,
+    background: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    assert call("openai", "/v1/responses", {"background": asked}).background is background
+
+
+def test_work_is_stopped_for_free() -> None:
+    stopped = call("openai", "/v1/responses/resp_1/cancel")
+    assert (stopped.billable, stopped.job_id) == (False, "resp_1")
+
+
+def test_only_google_is_asked_after_an_operation_by_the_body() -> None:
+    body: Json = {"operationName": "projects/p/operations/op1"}
+    vertex = "/v1/projects/p/locations/l/publishers/google/models/veo-3:fetchPredictOperation"
+    assert call("google-vertex", vertex, body).job_id == "op1"
+    for path in (GENERATE, "/v1/projects/p/publishers/google/models/veo-3:predictLongRunning"):
+        assert call("google", path, body).job_id is None
+    chat = call("openai", "/v1/chat/completions", body)
+    assert (chat.billable, chat.job_id) == (True, None)
 
 
 @pytest.mark.parametrize(
@@ -137,9 +206,14 @@ def test_the_requests_own_limit_is_read(body: Json, limit: int | None) -> None:
         ({"n": 10**9}, CHOICES_MAX),
         ({"n": None}, 1),
         ({"n": 0}, 1),
+        ({"n": 100.0}, 100),
+        (b'{"n": 1e400}', CHOICES_MAX),
+        ({"n": -2.5}, 1),
+        ({"n": "7"}, 7),
+        ({"generation_config": {"candidate_count": 8}}, 8),
     ],
 )
-def test_choices_are_counted_within_bounds(body: Json, choices: int) -> None:
+def test_choices_are_counted_within_bounds(body: Json | bytes, choices: int) -> None:
     assert call("openai", "/v1/completions", body).choices == choices
 
 

@@ -98,6 +98,7 @@ class Settle:
     flags: tuple[Flag, ...] = ()
     # The call ended in an error after it had used something.
     failed: bool = False
+    service_tier: str | None = None
 
     @property
     def account_ids(self) -> tuple[str, ...]:

@@ -57,3 +57,5 @@ class RequestRecord:
     created_at: Instant
     ended_at: Instant | None
     fingerprint: str
+    # The service tier that it was served in, `batch` and `fast` among them, where one is known.
+    service_tier: str | None = None

@@ -225,6 +225,7 @@ def _record(
         created_at=seen.created_at if seen else hold.created_at if hold else batch.now,
         ended_at=batch.now,
         fingerprint=command.fingerprint,
+        service_tier=command.service_tier,
     )
 
 

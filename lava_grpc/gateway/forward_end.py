@@ -30,6 +30,7 @@ from lava_grpc.providers.expectation import sample_of
 from lava_grpc.providers.prices import PriceBook
 from lava_grpc.providers.rates import FREE
 from lava_grpc.providers.registry import make_tap
+from lava_grpc.providers.tiers import named_tier
 
 T = TypeVar("T")
 
@@ -482,6 +483,7 @@ class OpenCall:
             hold_id=self._hold.hold_id,
             flags=flags,
             failed=reading.failed,
+            service_tier=named_tier(plan.call, reading.extra),
         )
         return settle, measurement
 

@@ -25,6 +25,7 @@ from lava_grpc.providers.base import Call, JobSeen, JobState, UsageReading
 from lava_grpc.providers.prices import PriceBook
 from lava_grpc.providers.provider import Provider
 from lava_grpc.providers.rates import Cost
+from lava_grpc.providers.tiers import named_tier
 
 _log = structlog.get_logger(__name__)
 
@@ -123,18 +124,12 @@ class Jobs:
             hold_id=hold.hold_id,
             flags=flags if cost.priced else (*flags, Flag.UNPRICED),
             failed=seen.state is JobState.FAILED,
+            service_tier=named_tier(_call(job), reading.extra),
         )
 
     def _cost(self, job: Job, hold: Hold, provider: Provider, reading: UsageReading) -> Cost:
         """The cost at the prices of the hold's time, of each call by itself."""
-        call = Call(
-            provider=provider.id,
-            flavor=job.flavor,
-            method="POST",
-            url=job.endpoint,
-            model=job.model,
-            price_provider=job.price_provider,
-        )
+        call = _call(job)
         parts = reading.parts or ((reading.model, reading.usage),)
         costs = [
             self._prices.cost_of(
@@ -148,6 +143,18 @@ class Jobs:
             sum(cost.total for cost in costs),
             priced=all(cost.priced for cost in costs),
         )
+
+
+def _call(job: Job) -> Call:
+    """The call that started the job, as far as prices care."""
+    return Call(
+        provider=job.provider,
+        flavor=job.flavor,
+        method="POST",
+        url=job.endpoint,
+        model=job.model,
+        price_provider=job.price_provider,
+    )
 
 
 def _part(job: Job, hold: Hold, n: int) -> SettlePart:

@@ -331,6 +331,12 @@ class Billing(Protocol):
         """The customer's active subscription."""
         ...
 
+    async def place(
+        self, merchant_id: str, customer_id: str
+    ) -> tuple[Enrolment | None, Account | None]:
+        """The customer's active subscription and account, of one commit."""
+        ...
+
     async def list_subscriptions(
         self,
         merchant_id: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 from lava_grpc.core.commands import Settle, Settled, SettlePart
 from lava_grpc.core.errors import Refusal, invalid, not_found
@@ -26,12 +27,16 @@ from lava_grpc.providers.base import Call, UsageReading
 from lava_grpc.providers.prices import PriceBook
 from lava_grpc.providers.provider import Provider
 from lava_grpc.providers.registry import Registry
+from lava_grpc.providers.tiers import named_tier
 
 REPORTS_MAX = 1000
 """The most reports in one batch."""
 
 LARGE_ANSWER_BYTES = 128 * 1024
 """Answers of this size together are read in a thread, so that the event loop stays free."""
+
+STREAM_WEIGHT = 16
+"""A stream's byte counts as this many: it may be as many documents as it has lines."""
 
 Labels = tuple[tuple[str, str], ...]
 _PLAIN = CallFacts()
@@ -65,6 +70,8 @@ class _Answer:
     provider: Provider
     call: Call
     reading: UsageReading
+    # Of its bytes: another answer is another report, though it may state the same usage.
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +186,22 @@ class Reporter:
         if not request_id:
             raise invalid("request_id", "is required")
         facts = _facts(report, hold, customer_id, meter)
-        response_id = None
+        response_id = service_tier = None
+        answered: tuple[bytes, ...] = ()
         if answer is not None:
             report = replace(report, usage=answer.reading.usage)
             facts = _as_answered(facts, answer)
             response_id = answer.reading.response_id
+            service_tier = named_tier(answer.call, answer.reading.extra)
+            answered = (answer.digest,)
         costs = self._costs(report, facts, answer)
         part = _part(report, facts, meter, merchant_id)
         return Settle(
             merchant_id=merchant_id,
             request_id=request_id,
-            fingerprint=fingerprint("report", facts, report.usage, report.cost, report.amount),
+            fingerprint=fingerprint(
+                "report", facts, report.usage, report.cost, report.amount, *answered
+            ),
             parts=(part,),
             facts=facts,
             usage=report.usage,
@@ -199,6 +211,7 @@ class Reporter:
             response_id=response_id,
             hold_id=hold.hold_id if hold else None,
             flags=() if costs.priced else (Flag.UNPRICED,),
+            service_tier=service_tier,
         )
 
     async def _holds(
@@ -235,10 +248,10 @@ class Reporter:
         self, asked: Sequence[tuple[Report, HoldFacts | Refusal | None]]
     ) -> list[_Answer | Refusal | None]:
         """What each response was read as, or why it cannot be; None where there is none."""
-        sizes = [len(report.response.data) for report, _ in asked if report.response is not None]
-        if not sizes:
+        weights = [_weight(report.response) for report, _ in asked if report.response is not None]
+        if not weights:
             return [None] * len(asked)
-        if sum(sizes) < LARGE_ANSWER_BYTES:
+        if sum(weights) < LARGE_ANSWER_BYTES:
             return [self._answer(report, hold) for report, hold in asked]
         return await asyncio.to_thread(
             lambda: [self._answer(report, hold) for report, hold in asked]
@@ -269,7 +282,7 @@ class Reporter:
             reading = replace(reading, usage=report.usage)
         else:
             require_usage(raw, reading)
-        return _Answer(provider, call, reading)
+        return _Answer(provider, call, reading, blake2b(raw.data, digest_size=16).digest())
 
     def _learn(self, command: Settle, hold: HoldFacts | Hold | None) -> None:
         """Note what a provider call used, where anybody goes by it."""
@@ -313,6 +326,10 @@ class Reporter:
             at=self._clock.now(),
         )
         return _Costs(found.total, found.input, found.output, found.priced)
+
+
+def _weight(raw: RawAnswer) -> int:
+    return len(raw.data) * (STREAM_WEIGHT if raw.stream else 1)
 
 
 def _may_have_hold(report: Report) -> bool:

@@ -42,6 +42,7 @@ class Call:
     background: bool = False
     request_usage: Usage = NOTHING  # units already known from the request (characters to speak)
     body: Mapping[str, Any] | None = None  # parsed JSON body, None for other content
+    service_tier: str | None = None  # as the request asks for it, in lower case
 
 
 class JobState(StrEnum):

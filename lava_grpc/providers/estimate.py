@@ -32,7 +32,7 @@ from lava_grpc.providers.routes import NO_USAGE
 _ROUTERS = frozenset(("openrouter", "vercel-gateway"))
 # Shapes in which writing to the cache has to be asked for.
 _ASKED_CACHE = frozenset(("messages", "converse", "invoke"))
-_REQUEST_FACTS = ("service_tier", "speed", "inference_geo")
+_REQUEST_FACTS = ("speed", "inference_geo")
 _BATCHED = frozenset(("embeddings", "embed", "predict", "ollama_embed", "rerank", "moderations"))
 _BATCHED_PATHS = frozenset(("embed", "rerank", "classify"))
 _SOUND_IN = frozenset(("transcription", "duration"))
@@ -276,9 +276,11 @@ def _rates(provider: Provider, call: Call, prices: PriceBook, at: Instant) -> li
     """The rates of the call as it asks to be served, and as it may be served instead."""
     body = call.body or {}
     asked = {key: body[key] for key in _REQUEST_FACTS if isinstance(body.get(key), str)}
+    tiers = [{}, *({"service_tier": tier} for tier in prices.possible_tiers(provider, call))]
     found = [
-        prices.rates(provider, call, (call.model,), extra, at)
-        for extra in ([asked, {}] if asked else [{}])
+        prices.rates(provider, call, (call.model,), facts | tier, at)
+        for facts in ([asked, {}] if asked else [{}])
+        for tier in tiers
     ]
     return [priced.rates for priced in found if priced is not None]
 

@@ -25,6 +25,7 @@ from genai_prices.types import (
 )
 
 from lava_grpc.core.time import SECOND, Instant, to_datetime
+from lava_grpc.providers import tiers
 from lava_grpc.providers.rates import (
     HOUR,
     MILLION,
@@ -134,6 +135,33 @@ def rates_of(listed: Listed, context: Context, at: Instant) -> Rates:
     """The rates of a model for calls like this one, at that time."""
     period = listed.period
     return _rates(listed, context if listed.own else (), at - at % period if period else 0)
+
+
+def tier_rates_of(listed: Listed, context: Context, at: Instant) -> Rates:
+    """As `rates_of`, at the published discount of a tier where the catalogue lists none."""
+    found = rates_of(listed, context, at)
+    if not context:
+        return found
+    discount = tiers.DISCOUNTS.get((listed.provider.id, tiers.tier_of(dict(context))))
+    if discount is None or _lists(listed, context, at):
+        return found
+    return tiers.discounted(found, discount)
+
+
+def tiers_of(listed: Listed) -> tuple[str, ...]:
+    """The service tiers that the catalogue has a price of the model for."""
+    variants = listed.model.price_variants or () if listed.own else ()
+    return tuple(sorted({v.when["service_tier"] for v in variants if "service_tier" in v.when}))
+
+
+def _lists(listed: Listed, context: Context, at: Instant) -> bool:
+    """Whether the catalogue itself has prices of the model for such calls."""
+    facts, time = dict(context), to_datetime(at)
+    return listed.own and any(
+        variant.when.items() <= facts.items()
+        and (variant.constraint is None or variant.constraint.active(time))
+        for variant in listed.model.price_variants or ()
+    )
 
 
 @lru_cache(maxsize=RATES_MAX)

@@ -27,20 +27,30 @@ Rates are US dollars as decimal strings (or JSON numbers, read digit by digit):
 - `per_million_characters` and `per_second`: `input`, `output`;
 - `per_request`, `per_web_search`, `per_file_search`, `per_search_unit`,
   `per_page`, `per_annotated_page`, `per_image`;
-- `tiers`: token rates that hold for the whole call once its input is larger.
+- `tiers`: token rates that hold for the whole call once its input is larger;
+- `service_tiers`: what the model costs in a service tier, `batch` or `fast`: a
+  `multiplier` of the entry's rates (searches and fees for a request aside), or rates
+  of its own, each key in place of the entry's. A tier without costs what the entry says.
+
+Beside `providers`, `service_tiers` has multipliers for the catalogue's prices, and
+`default_service_tier` tells in which tier an account is served that asks for none:
+
+    {"service_tiers": {"azure": {"gpt-5*": {"priority": "1.75"}}},
+     "default_service_tier": {"openai": "priority"}}
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from lava_grpc.core.usage import COUNT_MAX
-from lava_grpc.providers import counts
+from lava_grpc.providers import counts, tiers
 from lava_grpc.providers.rates import (
     MILLION,
     SECOND,
@@ -55,6 +65,8 @@ from lava_grpc.providers.rates import (
 FILE_BYTES_MAX = 16 * 1024 * 1024
 RATE_MAX = 10**9
 TIERS_MAX = 16
+MULTIPLIER_MAX = 100
+TIER_CHARS_MAX = 64
 
 _PIECES = {
     "per_request": "request",
@@ -65,17 +77,11 @@ _PIECES = {
     "per_annotated_page": "annotated_page",
     "per_image": "image",
 }
-_KEYS = frozenset(
-    (
-        "per_million_tokens",
-        "per_million_characters",
-        "per_second",
-        "tiers",
-        "context_window",
-        "max_output",
-        *_PIECES,
-    )
+_RATE_KEYS = frozenset(
+    ("per_million_tokens", "per_million_characters", "per_second", "tiers", *_PIECES)
 )
+_KEYS = _RATE_KEYS | {"service_tiers", "context_window", "max_output"}
+_TOP = frozenset(("providers", "service_tiers", "default_service_tier"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +91,37 @@ class PricedModel:
     rates: Rates
     context_window: int | None = None
     max_output: int | None = None
+    # Of the service tiers that the file prices apart, in lower case.
+    tiers: Mapping[str, Rates] = field(default_factory=dict)
+
+    def in_tier(self, facts: Mapping[str, str]) -> Rates:
+        """The rates of calls with these facts (`UsageReading.extra`)."""
+        return self.tiers.get(tiers.tier_of(facts), self.rates) if self.tiers else self.rates
 
 
-class PriceFile:
-    """The models of a file, by provider and name."""
+T = TypeVar("T")
 
-    def __init__(self, models: Mapping[str, Mapping[str, PricedModel]]) -> None:
-        self._models = models
+
+class _Named(Generic[T]):
+    """Things by provider and model, whose name may end in `*`."""
+
+    def __init__(self, things: Mapping[str, Mapping[str, T]]) -> None:
+        self._things = things
         self._prefixes = {
             provider: sorted(
-                ((name[:-1], model) for name, model in named.items() if name.endswith("*")),
+                ((name[:-1], thing) for name, thing in named.items() if name.endswith("*")),
                 key=lambda item: -len(item[0]),
             )
-            for provider, named in models.items()
+            for provider, named in things.items()
         }
 
-    def names(self, provider: str) -> tuple[str, ...]:
-        """The models of a provider that the file names whole, lower-case."""
-        named = self._models.get(provider, {})
-        return tuple(name for name in named if not name.endswith("*"))
+    def of(self, provider: str) -> Mapping[str, T]:
+        """All of a provider's, by name."""
+        return self._things.get(provider, {})
 
-    def find(self, provider: str, model: str) -> PricedModel | None:
-        """The file's entry for a model, None without one."""
-        named = self._models.get(provider)
+    def find(self, provider: str, model: str) -> T | None:
+        """What there is for a model: by its whole name, else by the longest start of it."""
+        named = self._things.get(provider)
         if named is None:
             return None
         lower = model.lower()
@@ -115,8 +129,42 @@ class PriceFile:
         if found is not None:
             return found
         return next(
-            (model for prefix, model in self._prefixes[provider] if lower.startswith(prefix)), None
+            (thing for prefix, thing in self._prefixes[provider] if lower.startswith(prefix)), None
         )
+
+
+class PriceFile:
+    """The models of a file, by provider and name."""
+
+    def __init__(
+        self,
+        models: Mapping[str, Mapping[str, PricedModel]],
+        factors: Mapping[str, Mapping[str, Mapping[str, Fraction]]] | None = None,
+        defaults: Mapping[str, str] | None = None,
+    ) -> None:
+        self._models = _Named(models)
+        self._factors = _Named(factors or {})
+        self._defaults = defaults or {}
+        self.has_factors = bool(factors)
+
+    def names(self, provider: str) -> tuple[str, ...]:
+        """The models of a provider that the file names whole, lower-case."""
+        return tuple(name for name in self._models.of(provider) if not name.endswith("*"))
+
+    def find(self, provider: str, model: str) -> PricedModel | None:
+        """The file's entry for a model, None without one."""
+        return self._models.find(provider, model)
+
+    def factors(self, provider: str, model: str) -> Mapping[str, Fraction]:
+        """By service tier, what the catalogue's standard price of a model is multiplied by."""
+        return self._factors.find(provider, model) or {}
+
+    def default_tier(self, sellers: Iterable[str | None]) -> str | None:
+        """The tier in which calls that ask for none are served, as far as the file tells."""
+        if not self._defaults:
+            return None
+        told = (self._defaults.get(seller) for seller in sellers if seller)
+        return next(filter(None, told), None)
 
 
 def load(path: Path) -> PriceFile:
@@ -141,30 +189,96 @@ def load(path: Path) -> PriceFile:
 
 def parse(document: object) -> PriceFile:
     """The models of a parsed file. Raises ValueError naming the place."""
-    top = _object(document, "the file", frozenset(("providers",)))
-    providers = _object(top.get("providers"), "providers")
+    top = _object(document, "the file", _TOP)
+    providers = _object(top.get("providers", {} if top else None), "providers")
+    factors = _object(top.get("service_tiers", {}), "service_tiers")
+    defaults = _object(top.get("default_service_tier", {}), "default_service_tier")
     return PriceFile(
         {
-            provider: _models(models, f"providers.{provider}")
+            provider: _models(models, f"providers.{provider}", _model)
             for provider, models in providers.items()
-        }
+        },
+        {
+            provider: _models(models, f"service_tiers.{provider}", _multipliers)
+            for provider, models in factors.items()
+        },
+        {
+            provider: _tier_name(tier, f"default_service_tier.{provider}")
+            for provider, tier in defaults.items()
+        },
     )
 
 
-def _models(value: object, place: str) -> dict[str, PricedModel]:
-    models: dict[str, PricedModel] = {}
+def _models(value: object, place: str, read: Callable[[object, str], T]) -> dict[str, T]:
+    models: dict[str, T] = {}
     for name, entry in _object(value, place).items():
         at = f"{place}.{name}"
         if not name or "*" in name[:-1]:
             raise ValueError(f"{at}: a model's name may have a '*' at its end alone")
         if name.lower() in models:
             raise ValueError(f"{at}: is there twice")
-        models[name.lower()] = _model(entry, at)
+        models[name.lower()] = read(entry, at)
     return models
 
 
 def _model(value: object, place: str) -> PricedModel:
     entry = _object(value, place, _KEYS)
+    rates = _all_rates(entry, place)
+    return PricedModel(
+        rates=rates,
+        context_window=_count(entry, "context_window", place),
+        max_output=_count(entry, "max_output", place),
+        tiers=_service_tiers(
+            entry.get("service_tiers", {}),
+            f"{place}.service_tiers",
+            lambda tier, at: _in_tier(entry, rates, tier, at),
+        ),
+    )
+
+
+def _service_tiers(value: object, place: str, read: Callable[[object, str], T]) -> dict[str, T]:
+    listed = _object(value, place)
+    if len(listed) > TIERS_MAX:
+        raise ValueError(f"{place}: must have at most {TIERS_MAX} tiers")
+    return {
+        _tier_name(name, f"{place}.{name}"): read(tier, f"{place}.{name}")
+        for name, tier in listed.items()
+    }
+
+
+def _tier_name(name: object, place: str) -> str:
+    if not isinstance(name, str) or not 0 < len(name) <= TIER_CHARS_MAX:
+        raise ValueError(f"{place}: must be a tier's name of at most {TIER_CHARS_MAX} characters")
+    if name.lower() in tiers.STANDARD_NAMES:
+        raise ValueError(f"{place}: is the standard tier, whose rates are the model's own")
+    return name.lower()
+
+
+def _in_tier(entry: Mapping[str, Any], standard: Rates, value: object, place: str) -> Rates:
+    own = _object(value, place, _RATE_KEYS | {"multiplier"})
+    if "multiplier" in own:
+        if len(own) > 1:
+            raise ValueError(f"{place}: has either a multiplier or rates of its own")
+        return tiers.scaled(standard, _multiplier(own["multiplier"], f"{place}.multiplier"))
+    # Longer contexts go with the token rates that they are dearer than.
+    kept = {key: entry[key] for key in _RATE_KEYS & entry.keys()}
+    if "per_million_tokens" in own:
+        kept.pop("tiers", None)
+    return _all_rates(kept | own, place)
+
+
+def _multipliers(value: object, place: str) -> dict[str, Fraction]:
+    return _service_tiers(value, place, _multiplier)
+
+
+def _multiplier(value: object, place: str) -> Fraction:
+    factor = counts.decimal(value)
+    if factor is None or factor > MULTIPLIER_MAX:
+        raise ValueError(f"{place}: must be a decimal from 0 to {MULTIPLIER_MAX}")
+    return Fraction(factor)
+
+
+def _all_rates(entry: Mapping[str, Any], place: str) -> Rates:
     tokens = _tokens(entry, place)
     characters = _rates(entry.get("per_million_characters"), f"{place}.per_million_characters")
     seconds = _rates(entry.get("per_second"), f"{place}.per_second")
@@ -174,29 +288,25 @@ def _model(value: object, place: str) -> PricedModel:
         if key in entry
     }
     pieces.setdefault("annotated_page", pieces.get("page", ZERO))
-    return PricedModel(
-        rates=Rates(
-            **with_fallbacks(tokens.get),
-            input_character=_by(characters, "input", MILLION),
-            output_character=_by(characters, "output", MILLION),
-            input_micro=_by(seconds, "input", SECOND),
-            output_micro=_by(seconds, "output", SECOND),
-            **pieces,
-        ),
-        context_window=_count(entry, "context_window", place),
-        max_output=_count(entry, "max_output", place),
+    return Rates(
+        **with_fallbacks(tokens.get),
+        input_character=_by(characters, "input", MILLION),
+        output_character=_by(characters, "output", MILLION),
+        input_micro=_by(seconds, "input", SECOND),
+        output_micro=_by(seconds, "output", SECOND),
+        **pieces,
     )
 
 
 def _tokens(entry: Mapping[str, Any], place: str) -> dict[str, Rate]:
     base = _rates(entry.get("per_million_tokens"), f"{place}.per_million_tokens", TOKEN_KINDS)
-    tiers: dict[str, dict[int, Decimal]] = {kind: {} for kind in TOKEN_KINDS}
+    longer: dict[str, dict[int, Decimal]] = {kind: {} for kind in TOKEN_KINDS}
     for start, prices in _tiers(entry.get("tiers"), f"{place}.tiers"):
         for kind, price in prices.items():
             if kind not in base:
                 raise ValueError(f"{place}.tiers: {kind} has no rate below the first tier")
-            tiers[kind][start] = price
-    return {kind: rate(price, MILLION, tiers[kind]) for kind, price in base.items()}
+            longer[kind][start] = price
+    return {kind: rate(price, MILLION, longer[kind]) for kind, price in base.items()}
 
 
 def _tiers(value: object, place: str) -> list[tuple[int, dict[str, Decimal]]]:
@@ -204,16 +314,16 @@ def _tiers(value: object, place: str) -> list[tuple[int, dict[str, Decimal]]]:
         return []
     if not isinstance(value, list) or len(value) > TIERS_MAX:
         raise ValueError(f"{place}: must be a list of at most {TIERS_MAX} tiers")
-    tiers: list[tuple[int, dict[str, Decimal]]] = []
+    found: list[tuple[int, dict[str, Decimal]]] = []
     for index, item in enumerate(value):
         at = f"{place}[{index}]"
         tier = _object(item, at, frozenset(("above_input_tokens", "per_million_tokens")))
         start = _count(tier, "above_input_tokens", at)
-        if start is None or (tiers and start <= tiers[-1][0]):
+        if start is None or (found and start <= found[-1][0]):
             raise ValueError(f"{at}.above_input_tokens: must be there, and grow from tier to tier")
         rates = _rates(tier.get("per_million_tokens"), f"{at}.per_million_tokens", TOKEN_KINDS)
-        tiers.append((start, rates))
-    return tiers
+        found.append((start, rates))
+    return found
 
 
 def _rates(

@@ -25,7 +25,7 @@ from pathlib import Path
 from lava_grpc.core.money import AMOUNT_MAX, PLACES, Amount, divide_half_even
 from lava_grpc.core.time import Instant
 from lava_grpc.core.usage import NOTHING, Usage
-from lava_grpc.providers import limits, price_catalogue, price_file, rates
+from lava_grpc.providers import limits, price_catalogue, price_file, rates, tiers
 from lava_grpc.providers.base import Call, UsageReading
 from lava_grpc.providers.price_catalogue import CONTEXT_KEYS
 from lava_grpc.providers.provider import Provider
@@ -65,7 +65,8 @@ class PriceBook:
             return FREE
         models = (reading.model, call.model)
         used = reading.stated or reading.usage != NOTHING
-        found = self.rates(provider, call, models, reading.extra, at)
+        facts = tiers.price_facts(call, reading.extra)
+        found = self.rates(provider, call, models, facts, at)
         # An answer that used nothing (an error, most often) costs no fee for the request either.
         listed = rates.cost(found.rates, reading.usage) if found and used else None
         trusted = provider.id in _STATES_ITS_BILL and not (found and found.by_operator)
@@ -139,6 +140,28 @@ class PriceBook:
             window, longest or limits.output_max(model[: price_catalogue.MODEL_CHARS_MAX])
         )
 
+    def possible_tiers(self, provider: Provider, call: Call) -> tuple[str, ...]:
+        """The tiers, beside the standard one, that a call may be served in by what it asks for.
+
+        `auto` leaves it to the provider, which takes any that has a price; nothing at all
+        leaves it to the account's setting, which the operator's file tells.
+        """
+        asked = call.service_tier
+        if asked is None:
+            asked = self._file.default_tier((provider.id, provider.price_provider))
+            return () if asked is None else (asked,)
+        if asked != tiers.AUTO:
+            return () if asked in tiers.STANDARD_NAMES else (asked,)
+        sellers = (provider.id, call.price_provider or provider.price_provider)
+        model = call.model
+        if model is None:
+            return ()
+        if (mine := self._mine(sellers, model)) is not None:
+            return tuple(mine.tiers)
+        listed = price_catalogue.find(sellers[1], model) if sellers[1] else None
+        known = price_catalogue.tiers_of(listed) if listed else ()
+        return (*known, *self._factors(sellers, model))
+
     def listed(self, provider: Provider, at: Instant) -> list[tuple[str, Rates]]:
         """A provider's models with a known price, by name, and their rates for plain calls."""
         sellers = (provider.id, provider.price_provider)
@@ -160,17 +183,39 @@ class PriceBook:
     ) -> Priced | None:
         for model in models:
             if model and (mine := self._mine(sellers, model)) is not None:
-                return Priced(mine.rates, by_operator=True)
+                return Priced(mine.in_tier(extra), by_operator=True)
         seller = sellers[-1]
         if seller is None:
             return None
         for model in models:
             if model and (listed := price_catalogue.find(seller, model)) is not None:
                 context = tuple([(key, extra[key]) for key in CONTEXT_KEYS if key in extra])
-                found = price_catalogue.rates_of(listed, context, at)
+                found = self._in_tier(sellers, model, listed, context, at)
                 factor = _GEO_FACTORS.get((seller, extra.get("inference_geo", "")))
                 return Priced(_dearer(found, factor) if factor else found, by_operator=False)
         return None
+
+    def _in_tier(
+        self,
+        sellers: tuple[str | None, ...],
+        model: str,
+        listed: price_catalogue.Listed,
+        context: price_catalogue.Context,
+        at: Instant,
+    ) -> Rates:
+        """The catalogue's rates, times the operator's factor for the tier where there is one."""
+        if context and self._file.has_factors:
+            factors = self._factors(sellers, model)
+            factor = factors.get(tiers.tier_of(dict(context)))
+            if factor is not None:
+                return tiers.scaled(price_catalogue.rates_of(listed, (), at), factor)
+        return price_catalogue.tier_rates_of(listed, context, at)
+
+    def _factors(self, sellers: tuple[str | None, ...], model: str) -> Mapping[str, Fraction]:
+        for seller in sellers:
+            if seller and (factors := self._file.factors(seller, model)):
+                return factors
+        return {}
 
     def _mine(self, sellers: tuple[str | None, ...], model: str) -> price_file.PricedModel | None:
         for seller in sellers:

@@ -19,6 +19,8 @@ from lava_grpc.providers.provider import Provider, Quirk
 
 CHOICES_MAX = 1024
 
+TIER_CHARS_MAX = 64
+
 VIDEO_SECONDS_DEFAULT = 8
 """How long a video is taken to be whose length nobody states."""
 
@@ -29,6 +31,11 @@ _SECONDS = (
     ("duration_seconds",),
     ("parameters", "durationSeconds"),
 )
+# Where the tier is asked for beside the body.
+_TIER_HEADERS = {
+    "bedrock": "x-amzn-bedrock-service-tier",
+    "google-vertex": "x-vertex-ai-llm-shared-request-type",
+}
 # ElevenLabs' name for it, and AssemblyAI's.
 _MODEL_KEYS = ("model", "model_id", "speech_model")
 _CHOICES = (
@@ -74,10 +81,24 @@ def read_call(
         billable=route.billable,
         price_provider=_price_provider(provider, url, model),
         job_id=route.job_id or _job_in(route, fields),
-        background=fields.get("background") is True,
+        # Some hosts read 1 or "true" so; an answer that is whole at once is settled all the same.
+        background=bool(fields.get("background")),
         request_usage=_request_usage(route.flavor, fields or form_fields),
         body=fields or None,
+        service_tier=_service_tier(provider, fields, headers),
     )
+
+
+def _service_tier(
+    provider: Provider, fields: Mapping[str, Any], headers: Mapping[str, str]
+) -> str | None:
+    asked = fields.get("service_tier") or fields.get("serviceTier")
+    if isinstance(asked, Mapping):
+        asked = asked.get("type")  # Bedrock's converse
+    header = _TIER_HEADERS.get(provider.id)
+    if asked is None and header is not None:
+        asked = next((value for name, value in headers.items() if name.lower() == header), None)
+    return asked[:TIER_CHARS_MAX].lower() if isinstance(asked, str) and asked else None
 
 
 def _is_form(headers: Mapping[str, str]) -> bool:

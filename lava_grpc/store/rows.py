@@ -353,6 +353,7 @@ def record_of(row: Row) -> RequestRecord:
         created_at,
         ended_at,
         fingerprint,
+        service_tier,
     ) = _any(row)
     # PostgreSQL's driver hands JSON out parsed, SQLite's as text.
     labels = metadata if isinstance(metadata, dict) else json.loads(metadata)
@@ -381,6 +382,7 @@ def record_of(row: Row) -> RequestRecord:
         created_at=created_at,
         ended_at=ended_at,
         fingerprint=fingerprint,
+        service_tier=service_tier,
     )
 
 
@@ -412,6 +414,7 @@ def record_row(record: RequestRecord) -> list[object]:
         record.created_at,
         record.ended_at,
         record.fingerprint,
+        record.service_tier,
     ]
 
 

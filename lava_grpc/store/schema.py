@@ -233,6 +233,7 @@ requests = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
     Column("fingerprint", Text, nullable=False),
+    Column("service_tier", Text),
     Index("requests_by_time", "merchant_id", "created_at", "request_id"),
     Index("requests_by_customer", "merchant_id", "customer_id", "created_at", "request_id"),
     Index(

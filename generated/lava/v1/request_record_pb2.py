@@ -27,13 +27,39 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from lava.v1 import meter_pb2 as lava_dot_v1_dot_meter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clava/v1/request_record.proto\x12\x07lava.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13lava/v1/meter.proto\"\xab\x03\n\nModelUsage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\x03\x12\x18\n\x10input_characters\x18\x04 \x01(\x03\x12\x19\n\x11output_characters\x18\x05 \x01(\x03\x12\x18\n\x10total_characters\x18\x06 \x01(\x03\x12\x15\n\rinput_seconds\x18\x07 \x01(\x01\x12\x16\n\x0eoutput_seconds\x18\x08 \x01(\x01\x12\x15\n\rtotal_seconds\x18\t \x01(\x01\x12\x12\n\ninput_cost\x18\n \x01(\t\x12\x13\n\x0boutput_cost\x18\x0b \x01(\t\x12\x12\n\ntotal_cost\x18\x0c \x01(\t\x12\x19\n\x11\x63\x61\x63he_read_tokens\x18\r \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x0e \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x0f \x01(\x03\x12\x1a\n\x12input_audio_tokens\x18\x10 \x01(\x03\x12\x1b\n\x13output_audio_tokens\x18\x11 \x01(\x03\"q\n\nChargeLine\x12 \n\x04tier\x18\x01 \x01(\x0b\x32\x12.lava.v1.MeterTier\x12\x0e\n\x06tokens\x18\x02 \x01(\x03\x12\x12\n\ncharacters\x18\x03 \x01(\x03\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x12\x0c\n\x04\x63ost\x18\x05 \x01(\t\"l\n\x06\x43harge\x12\x0e\n\x06\x61mount\x18\x01 \x01(\t\x12*\n\trate_type\x18\x02 \x01(\x0e\x32\x11.lava.v1.RateTypeB\x04\xe2\x41\x01\x01\x12&\n\tbreakdown\x18\x03 \x03(\x0b\x32\x13.lava.v1.ChargeLine\"\xf6\x05\n\rRequestRecord\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x06status\x18\x02 \x01(\x0e\x32\x16.lava.v1.RequestStatus\x12\x1e\n\x0b\x63ustomer_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1b\n\x08meter_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x33\n\x11provider_key_type\x18\x06 \x01(\x0e\x32\x18.lava.v1.ProviderKeyType\x12\x18\n\x05model\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x10\n\x08\x65ndpoint\x18\x08 \x01(\t\x12\x1e\n\x0bresponse_id\x18\t \x01(\tB\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x12(\n\x0bmodel_usage\x18\n \x01(\x0b\x32\x13.lava.v1.ModelUsage\x12\x0c\n\x04\x63ost\x18\x0b \x01(\t\x12\x1f\n\x06\x63harge\x18\x0c \x01(\x0b\x32\x0f.lava.v1.Charge\x12\x36\n\x08metadata\x18\r \x03(\x0b\x32$.lava.v1.RequestRecord.MetadataEntry\x12\x33\n\ttimestamp\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12.\n\ncreated_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x0ereservation_id\x18\x10 \x01(\tB\x04\xe2\x41\x01\x01H\x04\x88\x01\x01\x12#\n\x05\x66lags\x18\x11 \x03(\x0e\x32\x14.lava.v1.RequestFlag\x12\x17\n\x04held\x18\x12 \x01(\tB\x04\xe2\x41\x01\x01H\x05\x88\x01\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0e\n\x0c_customer_idB\x0b\n\t_meter_idB\x08\n\x06_modelB\x0e\n\x0c_response_idB\x11\n\x0f_reservation_idB\x07\n\x05_held*\x83\x01\n\rRequestStatus\x12\x1e\n\x1aREQUEST_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16REQUEST_STATUS_PENDING\x10\x01\x12\x1c\n\x18REQUEST_STATUS_COMPLETED\x10\x02\x12\x18\n\x14REQUEST_STATUS_ERROR\x10\x03*\x92\x01\n\x0fProviderKeyType\x12!\n\x1dPROVIDER_KEY_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19PROVIDER_KEY_TYPE_MANAGED\x10\x01\x12\x1f\n\x1bPROVIDER_KEY_TYPE_UNMANAGED\x10\x02\x12\x1c\n\x18PROVIDER_KEY_TYPE_STORED\x10\x03*\xe5\x01\n\x0bRequestFlag\x12\x1c\n\x18REQUEST_FLAG_UNSPECIFIED\x10\x00\x12\x18\n\x14REQUEST_FLAG_OVERRUN\x10\x01\x12\x15\n\x11REQUEST_FLAG_LATE\x10\x02\x12\x1a\n\x16REQUEST_FLAG_OVERDRAWN\x10\x03\x12\x1a\n\x16REQUEST_FLAG_ESTIMATED\x10\x04\x12\x1a\n\x16REQUEST_FLAG_ABANDONED\x10\x05\x12\x19\n\x15REQUEST_FLAG_UNPRICED\x10\x06\x12\x18\n\x14REQUEST_FLAG_CLAMPED\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clava/v1/request_record.proto\x12\x07lava.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13lava/v1/meter.proto\"\xc3\x06\n\nModelUsage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\x03\x12\x18\n\x10input_characters\x18\x04 \x01(\x03\x12\x19\n\x11output_characters\x18\x05 \x01(\x03\x12\x18\n\x10total_characters\x18\x06 \x01(\x03\x12\x15\n\rinput_seconds\x18\x07 \x01(\x01\x12\x16\n\x0eoutput_seconds\x18\x08 \x01(\x01\x12\x15\n\rtotal_seconds\x18\t \x01(\x01\x12\x12\n\ninput_cost\x18\n \x01(\t\x12\x13\n\x0boutput_cost\x18\x0b \x01(\t\x12\x12\n\ntotal_cost\x18\x0c \x01(\t\x12\x19\n\x11\x63\x61\x63he_read_tokens\x18\r \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x0e \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x0f \x01(\x03\x12\x1a\n\x12input_audio_tokens\x18\x10 \x01(\x03\x12\x1b\n\x13output_audio_tokens\x18\x11 \x01(\x03\x12#\n\x15\x63\x61\x63he_write_1h_tokens\x18\x12 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12%\n\x17\x63\x61\x63he_audio_read_tokens\x18\x13 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12%\n\x17\x63\x61\x63he_image_read_tokens\x18\x14 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12 \n\x12input_image_tokens\x18\x15 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12 \n\x12input_video_tokens\x18\x16 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12!\n\x13output_image_tokens\x18\x17 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x63itation_tokens\x18\x18 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cweb_searches\x18\x19 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1b\n\rfile_searches\x18\x1a \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06images\x18\x1b \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0csearch_units\x18\x1c \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x13\n\x05pages\x18\x1d \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x61nnotated_pages\x18\x1e \x01(\x03\x42\x04\xe2\x41\x01\x01\"q\n\nChargeLine\x12 \n\x04tier\x18\x01 \x01(\x0b\x32\x12.lava.v1.MeterTier\x12\x0e\n\x06tokens\x18\x02 \x01(\x03\x12\x12\n\ncharacters\x18\x03 \x01(\x03\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x12\x0c\n\x04\x63ost\x18\x05 \x01(\t\"l\n\x06\x43harge\x12\x0e\n\x06\x61mount\x18\x01 \x01(\t\x12*\n\trate_type\x18\x02 \x01(\x0e\x32\x11.lava.v1.RateTypeB\x04\xe2\x41\x01\x01\x12&\n\tbreakdown\x18\x03 \x03(\x0b\x32\x13.lava.v1.ChargeLine\"\xa8\x06\n\rRequestRecord\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x06status\x18\x02 \x01(\x0e\x32\x16.lava.v1.RequestStatus\x12\x1e\n\x0b\x63ustomer_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1b\n\x08meter_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x33\n\x11provider_key_type\x18\x06 \x01(\x0e\x32\x18.lava.v1.ProviderKeyType\x12\x18\n\x05model\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x10\n\x08\x65ndpoint\x18\x08 \x01(\t\x12\x1e\n\x0bresponse_id\x18\t \x01(\tB\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x12(\n\x0bmodel_usage\x18\n \x01(\x0b\x32\x13.lava.v1.ModelUsage\x12\x0c\n\x04\x63ost\x18\x0b \x01(\t\x12\x1f\n\x06\x63harge\x18\x0c \x01(\x0b\x32\x0f.lava.v1.Charge\x12\x36\n\x08metadata\x18\r \x03(\x0b\x32$.lava.v1.RequestRecord.MetadataEntry\x12\x33\n\ttimestamp\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12.\n\ncreated_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x0ereservation_id\x18\x10 \x01(\tB\x04\xe2\x41\x01\x01H\x04\x88\x01\x01\x12#\n\x05\x66lags\x18\x11 \x03(\x0e\x32\x14.lava.v1.RequestFlag\x12\x17\n\x04held\x18\x12 \x01(\tB\x04\xe2\x41\x01\x01H\x05\x88\x01\x01\x12\x1f\n\x0cservice_tier\x18\x13 \x01(\tB\x04\xe2\x41\x01\x01H\x06\x88\x01\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0e\n\x0c_customer_idB\x0b\n\t_meter_idB\x08\n\x06_modelB\x0e\n\x0c_response_idB\x11\n\x0f_reservation_idB\x07\n\x05_heldB\x0f\n\r_service_tier*\x83\x01\n\rRequestStatus\x12\x1e\n\x1aREQUEST_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16REQUEST_STATUS_PENDING\x10\x01\x12\x1c\n\x18REQUEST_STATUS_COMPLETED\x10\x02\x12\x18\n\x14REQUEST_STATUS_ERROR\x10\x03*\x92\x01\n\x0fProviderKeyType\x12!\n\x1dPROVIDER_KEY_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19PROVIDER_KEY_TYPE_MANAGED\x10\x01\x12\x1f\n\x1bPROVIDER_KEY_TYPE_UNMANAGED\x10\x02\x12\x1c\n\x18PROVIDER_KEY_TYPE_STORED\x10\x03*\xe5\x01\n\x0bRequestFlag\x12\x1c\n\x18REQUEST_FLAG_UNSPECIFIED\x10\x00\x12\x18\n\x14REQUEST_FLAG_OVERRUN\x10\x01\x12\x15\n\x11REQUEST_FLAG_LATE\x10\x02\x12\x1a\n\x16REQUEST_FLAG_OVERDRAWN\x10\x03\x12\x1a\n\x16REQUEST_FLAG_ESTIMATED\x10\x04\x12\x1a\n\x16REQUEST_FLAG_ABANDONED\x10\x05\x12\x19\n\x15REQUEST_FLAG_UNPRICED\x10\x06\x12\x18\n\x14REQUEST_FLAG_CLAMPED\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lava.v1.request_record_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MODELUSAGE'].fields_by_name['cache_write_1h_tokens']._loaded_options = None
+  _globals['_MODELUSAGE'].fields_by_name['cache_write_1h_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_MODELUSAGE'].fields_by_name['cache_audio_read_tokens']._loaded_options = None
+  _globals['_MODELUSAGE'].fields_by_name['cache_audio_read_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_MODELUSAGE'].fields_by_name['cache_image_read_tokens']._loaded_options = None
+  _globals['_MODELUSAGE'].fields_by_name['cache_image_read_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_MODELUSAGE'].fields_by_name['input_image_tokens']._loaded_options = None
+  _globals['_MODELUSAGE'].fields_by_name['input_image_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_MODELUSAGE'].fields_by_name['input_video_tokens']._loaded_options = None
+  _globals['_MODELUSAGE'].fields_by_name['input_video_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_MODELUSAGE'].fields_by_name['output_image_tokens']._loaded_options = None
+  _globals['_MODELUSAGE'].fields_by_name['output_image_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_MODELUSAGE'].fields_by_name['citation_tokens']._loaded_options = None
+  _globals['_MODELUSAGE'].fields_by_name['citation_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_MODELUSAGE'].fields_by_name['web_searches']._loaded_options = None
+  _globals['_MODELUSAGE'].fields_by_name['web_searches']._serialized_options = b'\342A\001\001'
+  _globals['_MODELUSAGE'].fields_by_name['file_searches']._loaded_options = None
+  _globals['_MODELUSAGE'].fields_by_name['file_searches']._serialized_options = b'\342A\001\001'
+  _globals['_MODELUSAGE'].fields_by_name['images']._loaded_options = None
+  _globals['_MODELUSAGE'].fields_by_name['images']._serialized_options = b'\342A\001\001'
+  _globals['_MODELUSAGE'].fields_by_name['search_units']._loaded_options = None
+  _globals['_MODELUSAGE'].fields_by_name['search_units']._serialized_options = b'\342A\001\001'
+  _globals['_MODELUSAGE'].fields_by_name['pages']._loaded_options = None
+  _globals['_MODELUSAGE'].fields_by_name['pages']._serialized_options = b'\342A\001\001'
+  _globals['_MODELUSAGE'].fields_by_name['annotated_pages']._loaded_options = None
+  _globals['_MODELUSAGE'].fields_by_name['annotated_pages']._serialized_options = b'\342A\001\001'
   _globals['_CHARGE'].fields_by_name['rate_type']._loaded_options = None
   _globals['_CHARGE'].fields_by_name['rate_type']._serialized_options = b'\342A\001\001'
   _globals['_REQUESTRECORD_METADATAENTRY']._loaded_options = None
@@ -52,20 +78,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REQUESTRECORD'].fields_by_name['reservation_id']._serialized_options = b'\342A\001\001'
   _globals['_REQUESTRECORD'].fields_by_name['held']._loaded_options = None
   _globals['_REQUESTRECORD'].fields_by_name['held']._serialized_options = b'\342A\001\001'
-  _globals['_REQUESTSTATUS']._serialized_start=1545
-  _globals['_REQUESTSTATUS']._serialized_end=1676
-  _globals['_PROVIDERKEYTYPE']._serialized_start=1679
-  _globals['_PROVIDERKEYTYPE']._serialized_end=1825
-  _globals['_REQUESTFLAG']._serialized_start=1828
-  _globals['_REQUESTFLAG']._serialized_end=2057
+  _globals['_REQUESTRECORD'].fields_by_name['service_tier']._loaded_options = None
+  _globals['_REQUESTRECORD'].fields_by_name['service_tier']._serialized_options = b'\342A\001\001'
+  _globals['_REQUESTSTATUS']._serialized_start=2003
+  _globals['_REQUESTSTATUS']._serialized_end=2134
+  _globals['_PROVIDERKEYTYPE']._serialized_start=2137
+  _globals['_PROVIDERKEYTYPE']._serialized_end=2283
+  _globals['_REQUESTFLAG']._serialized_start=2286
+  _globals['_REQUESTFLAG']._serialized_end=2515
   _globals['_MODELUSAGE']._serialized_start=129
-  _globals['_MODELUSAGE']._serialized_end=556
-  _globals['_CHARGELINE']._serialized_start=558
-  _globals['_CHARGELINE']._serialized_end=671
-  _globals['_CHARGE']._serialized_start=673
-  _globals['_CHARGE']._serialized_end=781
-  _globals['_REQUESTRECORD']._serialized_start=784
-  _globals['_REQUESTRECORD']._serialized_end=1542
-  _globals['_REQUESTRECORD_METADATAENTRY']._serialized_start=1412
-  _globals['_REQUESTRECORD_METADATAENTRY']._serialized_end=1459
+  _globals['_MODELUSAGE']._serialized_end=964
+  _globals['_CHARGELINE']._serialized_start=966
+  _globals['_CHARGELINE']._serialized_end=1079
+  _globals['_CHARGE']._serialized_start=1081
+  _globals['_CHARGE']._serialized_end=1189
+  _globals['_REQUESTRECORD']._serialized_start=1192
+  _globals['_REQUESTRECORD']._serialized_end=2000
+  _globals['_REQUESTRECORD_METADATAENTRY']._serialized_start=1853
+  _globals['_REQUESTRECORD_METADATAENTRY']._serialized_end=1900
 # @@protoc_insertion_point(module_scope)

@@ -144,6 +144,19 @@ class ModelUsage(_message.Message):
     REASONING_TOKENS_FIELD_NUMBER: _builtins.int
     INPUT_AUDIO_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_AUDIO_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_1H_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_AUDIO_READ_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_IMAGE_READ_TOKENS_FIELD_NUMBER: _builtins.int
+    INPUT_IMAGE_TOKENS_FIELD_NUMBER: _builtins.int
+    INPUT_VIDEO_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_IMAGE_TOKENS_FIELD_NUMBER: _builtins.int
+    CITATION_TOKENS_FIELD_NUMBER: _builtins.int
+    WEB_SEARCHES_FIELD_NUMBER: _builtins.int
+    FILE_SEARCHES_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    SEARCH_UNITS_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
+    ANNOTATED_PAGES_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """Tokens read by the model, cached and audio tokens included."""
     output_tokens: _builtins.int
@@ -178,6 +191,32 @@ class ModelUsage(_message.Message):
     """The part of input_tokens that was audio."""
     output_audio_tokens: _builtins.int
     """The part of output_tokens that was audio."""
+    cache_write_1h_tokens: _builtins.int
+    """The part of cache_write_tokens that is kept for an hour, where a provider prices it apart."""
+    cache_audio_read_tokens: _builtins.int
+    """The part of cache_read_tokens that was audio."""
+    cache_image_read_tokens: _builtins.int
+    """The part of cache_read_tokens that was images."""
+    input_image_tokens: _builtins.int
+    """The part of input_tokens that was images."""
+    input_video_tokens: _builtins.int
+    """The part of input_tokens that was video."""
+    output_image_tokens: _builtins.int
+    """The part of output_tokens that was images."""
+    citation_tokens: _builtins.int
+    """The part of output_tokens that quotes sources, where a provider prices it apart."""
+    web_searches: _builtins.int
+    """Web searches that ran at the provider, as many as it bills."""
+    file_searches: _builtins.int
+    """Searches of the caller's files that ran at the provider."""
+    images: _builtins.int
+    """Pictures made, where a provider bills them by the piece."""
+    search_units: _builtins.int
+    """A reranker's units: a query with up to as many documents as the provider says."""
+    pages: _builtins.int
+    """Pages of documents that were read."""
+    annotated_pages: _builtins.int
+    """Those of the pages that were annotated too."""
     def __init__(
         self,
         *,
@@ -198,10 +237,23 @@ class ModelUsage(_message.Message):
         reasoning_tokens: _builtins.int = ...,
         input_audio_tokens: _builtins.int = ...,
         output_audio_tokens: _builtins.int = ...,
+        cache_write_1h_tokens: _builtins.int = ...,
+        cache_audio_read_tokens: _builtins.int = ...,
+        cache_image_read_tokens: _builtins.int = ...,
+        input_image_tokens: _builtins.int = ...,
+        input_video_tokens: _builtins.int = ...,
+        output_image_tokens: _builtins.int = ...,
+        citation_tokens: _builtins.int = ...,
+        web_searches: _builtins.int = ...,
+        file_searches: _builtins.int = ...,
+        images: _builtins.int = ...,
+        search_units: _builtins.int = ...,
+        pages: _builtins.int = ...,
+        annotated_pages: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_tokens", b"cache_read_tokens", "cache_write_tokens", b"cache_write_tokens", "input_audio_tokens", b"input_audio_tokens", "input_characters", b"input_characters", "input_cost", b"input_cost", "input_seconds", b"input_seconds", "input_tokens", b"input_tokens", "output_audio_tokens", b"output_audio_tokens", "output_characters", b"output_characters", "output_cost", b"output_cost", "output_seconds", b"output_seconds", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens", "total_characters", b"total_characters", "total_cost", b"total_cost", "total_seconds", b"total_seconds", "total_tokens", b"total_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotated_pages", b"annotated_pages", "cache_audio_read_tokens", b"cache_audio_read_tokens", "cache_image_read_tokens", b"cache_image_read_tokens", "cache_read_tokens", b"cache_read_tokens", "cache_write_1h_tokens", b"cache_write_1h_tokens", "cache_write_tokens", b"cache_write_tokens", "citation_tokens", b"citation_tokens", "file_searches", b"file_searches", "images", b"images", "input_audio_tokens", b"input_audio_tokens", "input_characters", b"input_characters", "input_cost", b"input_cost", "input_image_tokens", b"input_image_tokens", "input_seconds", b"input_seconds", "input_tokens", b"input_tokens", "input_video_tokens", b"input_video_tokens", "output_audio_tokens", b"output_audio_tokens", "output_characters", b"output_characters", "output_cost", b"output_cost", "output_image_tokens", b"output_image_tokens", "output_seconds", b"output_seconds", "output_tokens", b"output_tokens", "pages", b"pages", "reasoning_tokens", b"reasoning_tokens", "search_units", b"search_units", "total_characters", b"total_characters", "total_cost", b"total_cost", "total_seconds", b"total_seconds", "total_tokens", b"total_tokens", "web_searches", b"web_searches"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -323,6 +375,7 @@ class RequestRecord(_message.Message):
     RESERVATION_ID_FIELD_NUMBER: _builtins.int
     FLAGS_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    SERVICE_TIER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's id: the caller's own, or `req_…`."""
     status: Global___RequestStatus.ValueType
@@ -347,6 +400,10 @@ class RequestRecord(_message.Message):
     """The hold that it settled, if any."""
     held: _builtins.str
     """What was held for it on the customer's account (the merchant's wallet without one), with ten places."""
+    service_tier: _builtins.str
+    """The service tier that it was served in, as the provider's answer names it, else the request:
+    priority, flex, default; `batch` of a batch, `fast` at that speed. It chooses the cost.
+    """
     @_builtins.property
     def model_usage(self) -> Global___ModelUsage:
         """Units used, and their cost."""
@@ -392,10 +449,11 @@ class RequestRecord(_message.Message):
         reservation_id: _builtins.str | None = ...,
         flags: _abc.Iterable[Global___RequestFlag.ValueType] | None = ...,
         held: _builtins.str | None = ...,
+        service_tier: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_customer_id", b"_customer_id", "_held", b"_held", "_meter_id", b"_meter_id", "_model", b"_model", "_reservation_id", b"_reservation_id", "_response_id", b"_response_id", "charge", b"charge", "created_at", b"created_at", "customer_id", b"customer_id", "held", b"held", "meter_id", b"meter_id", "model", b"model", "model_usage", b"model_usage", "reservation_id", b"reservation_id", "response_id", b"response_id", "timestamp", b"timestamp"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_customer_id", b"_customer_id", "_held", b"_held", "_meter_id", b"_meter_id", "_model", b"_model", "_reservation_id", b"_reservation_id", "_response_id", b"_response_id", "_service_tier", b"_service_tier", "charge", b"charge", "created_at", b"created_at", "customer_id", b"customer_id", "held", b"held", "meter_id", b"meter_id", "model", b"model", "model_usage", b"model_usage", "reservation_id", b"reservation_id", "response_id", b"response_id", "service_tier", b"service_tier", "timestamp", b"timestamp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_customer_id", b"_customer_id", "_held", b"_held", "_meter_id", b"_meter_id", "_model", b"_model", "_reservation_id", b"_reservation_id", "_response_id", b"_response_id", "charge", b"charge", "cost", b"cost", "created_at", b"created_at", "customer_id", b"customer_id", "endpoint", b"endpoint", "flags", b"flags", "held", b"held", "metadata", b"metadata", "meter_id", b"meter_id", "model", b"model", "model_usage", b"model_usage", "provider", b"provider", "provider_key_type", b"provider_key_type", "request_id", b"request_id", "reservation_id", b"reservation_id", "response_id", b"response_id", "status", b"status", "timestamp", b"timestamp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_customer_id", b"_customer_id", "_held", b"_held", "_meter_id", b"_meter_id", "_model", b"_model", "_reservation_id", b"_reservation_id", "_response_id", b"_response_id", "_service_tier", b"_service_tier", "charge", b"charge", "cost", b"cost", "created_at", b"created_at", "customer_id", b"customer_id", "endpoint", b"endpoint", "flags", b"flags", "held", b"held", "metadata", b"metadata", "meter_id", b"meter_id", "model", b"model", "model_usage", b"model_usage", "provider", b"provider", "provider_key_type", b"provider_key_type", "request_id", b"request_id", "reservation_id", b"reservation_id", "response_id", b"response_id", "service_tier", b"service_tier", "status", b"status", "timestamp", b"timestamp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__customer_id: _TypeAlias = _typing.Literal["customer_id"]  # noqa: Y015
     _WhichOneofArgType__customer_id: _TypeAlias = _typing.Literal["_customer_id", b"_customer_id"]  # noqa: Y015
@@ -409,6 +467,8 @@ class RequestRecord(_message.Message):
     _WhichOneofArgType__reservation_id: _TypeAlias = _typing.Literal["_reservation_id", b"_reservation_id"]  # noqa: Y015
     _WhichOneofReturnType__response_id: _TypeAlias = _typing.Literal["response_id"]  # noqa: Y015
     _WhichOneofArgType__response_id: _TypeAlias = _typing.Literal["_response_id", b"_response_id"]  # noqa: Y015
+    _WhichOneofReturnType__service_tier: _TypeAlias = _typing.Literal["service_tier"]  # noqa: Y015
+    _WhichOneofArgType__service_tier: _TypeAlias = _typing.Literal["_service_tier", b"_service_tier"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__customer_id) -> _WhichOneofReturnType__customer_id | None: ...
     @_typing.overload
@@ -421,5 +481,7 @@ class RequestRecord(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reservation_id) -> _WhichOneofReturnType__reservation_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__response_id) -> _WhichOneofReturnType__response_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__service_tier) -> _WhichOneofReturnType__service_tier | None: ...
 
 Global___RequestRecord: _TypeAlias = RequestRecord  # noqa: Y015

@@ -50,6 +50,7 @@ def from_record(record: RequestRecord) -> request_record_pb2.RequestRecord:
         reservation_id=record.hold_id,
         flags=[FLAGS[flag] for flag in record.flags] if record.flags else None,
         held=None if record.held is None else format_amount(record.held),
+        service_tier=record.service_tier,
     )
 
 

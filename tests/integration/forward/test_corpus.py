@@ -157,6 +157,11 @@ def _recorded(pair: Pair, record: dict[str, Any]) -> None:
         if name.startswith("total_") or name.endswith(("_cost", "_seconds")):
             continue
         assert value == usage[name], name
+    shown = pair.expected.usage.keys() - {"input_micros", "output_micros"}
+    assert shown <= counted.keys()
+    facts = pair.expected.facts
+    if tier := facts.get("processing") or facts.get("speed") or facts.get("service_tier"):
+        assert record["service_tier"] == tier
     micros = pair.expected.usage.get("input_micros", 0)
     assert counted.get("input_seconds", 0) == micros / MICROS_PER_SECOND
 

@@ -257,6 +257,7 @@ async def test_a_batch_that_states_its_usage_is_charged_half_the_price(database_
         for _ in range(2):
             await get(on, f"{OPENAI}/batches/batch_1")
         record = await on.record("batch")
+        assert record["service_tier"] == "batch"
         assert tokens(record) == (300_000, 700_000)
         assert record["model"] == "gpt-4o-mini-2024-07-18"
         assert record["cost"] == "0.2325000000"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from lava.v1 import gateway_service_pb2 as pb
 from lava.v1 import gateway_service_pb2_grpc as stubs
 
+from lava_grpc.gateway import report
+from lava_grpc.providers.answer import read_answer
 from tests.integration.forward.calls import (
     CHAT,
     GENERATE,
@@ -103,6 +106,27 @@ async def test_it_records_and_charges_what_forwarding_the_call_does(
             assert got[name] == want[name], name
         assert got["response_id"]
         await on.verified()
+
+
+@pytest.mark.parametrize(("tier", "halves"), [("default", 2), ("flex", 1), ("priority", 4)])
+async def test_an_answer_is_priced_by_the_tier_that_it_names(
+    sqlite_url: str, tier: str, halves: int
+) -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+    raw = {"id": "c1", "model": "gpt-5", "choices": [], "usage": usage, "service_tier": tier}
+    async with running(sqlite_url) as on:
+        customer, _ = await paying(on)
+        report = pb.ReportUsageRequest(
+            request_id="tiered",
+            customer_id=customer,
+            meter_slug=METER,
+            provider="openai",
+            response_json=json.dumps(raw),
+        )
+        await stubs.GatewayServiceStub(on.channel).ReportUsage(report, metadata=on.metadata)
+        shown = await on.record("tiered")
+        assert shown["service_tier"] == tier
+        assert Decimal(shown["cost"]) == Decimal("0.001125") * halves
 
 
 async def test_a_reservation_says_the_provider_and_the_endpoint(database_url: str) -> None:
@@ -226,3 +250,48 @@ async def test_counts_beside_it_stand_in_only_where_it_states_none(sqlite_url: s
         )
         done = await stub.ReportUsage(stated, metadata=on.metadata)
         assert done.request.model_usage.input_tokens == 3
+
+
+async def test_another_answer_under_the_same_id_is_refused(sqlite_url: str) -> None:
+    async with running(sqlite_url) as on:
+        await paying(on)
+        usage = {"prompt_tokens": 3, "completion_tokens": 12, "total_tokens": 15}
+        one = {"id": "c1", "model": "gpt-4o-mini", "choices": [], "usage": usage}
+        stub = stubs.GatewayServiceStub(on.channel)
+
+        async def reported(answer: object) -> pb.ReportUsageResponse:
+            raw = json.dumps(answer)
+            report = pb.ReportUsageRequest(request_id="r", provider="openai", response_json=raw)
+            done: pb.ReportUsageResponse = await stub.ReportUsage(report, metadata=on.metadata)
+            return done
+
+        first = await reported(one)
+        assert await reported(one) == first
+        # As many tokens, and still the answer of another call, or one at another price.
+        for other in (one | {"id": "c2"}, one | {"service_tier": "priority"}):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await reported(other)
+            assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+        await on.verified()
+
+
+@pytest.mark.parametrize("size", [100, 20_000])
+async def test_what_is_many_documents_is_not_read_on_the_event_loop(
+    sqlite_url: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[threading.Thread] = []
+
+    def noting(*given: Any) -> Any:  # noqa: ANN401 - whatever the real one takes
+        readers.append(threading.current_thread())
+        return read_answer(*given)
+
+    monkeypatch.setattr(report, "read_answer", noting)
+    async with running(sqlite_url) as on:
+        stub = stubs.GatewayServiceStub(on.channel)
+        asked = pb.ReportUsageRequest(
+            request_id="r", provider="openai", response_stream=b"data: {}\n\n" * (size // 10)
+        )
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.ReportUsage(asked, metadata=on.metadata)
+    (reader,) = readers
+    assert (reader is threading.main_thread()) == (size < 8000)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +23,7 @@ from lava_grpc.core.hold import CallFacts, Hold, HoldKind, HoldState, Leg, Role
 from lava_grpc.core.money import SCALE
 from lava_grpc.core.pricing import Charge, ChargeLine, RateType, TierType
 from lava_grpc.core.request_record import Flag, RequestRecord, RequestStatus
-from lava_grpc.core.usage import COUNT_MAX, NOTHING, Usage
+from lava_grpc.core.usage import COUNT_MAX, FIELDS, NOTHING, Usage
 
 WHEN = 1_700_000_000_123_456
 
@@ -212,8 +213,19 @@ def test_a_record_leaves_out_what_there_is_not() -> None:
     shown = records.from_record(record(TierType.MINUTES, 1))
     assert shown.model_usage.total_seconds == 0.3
     assert len(shown.flags) == 2
+    assert not shown.HasField("service_tier")
     for name in ("customer_id", "meter_id", "model", "response_id", "reservation_id", "held"):
         assert not shown.HasField(name), name
+
+
+def test_a_record_shows_every_unit_that_has_a_price() -> None:
+    counts = {name: number for number, name in enumerate(FIELDS, start=1)}
+    made = replace(record(TierType.MINUTES, 1), usage=Usage.from_dict(counts), service_tier="batch")
+    shown = records.from_record(made)
+    assert shown.service_tier == "batch"
+    for name, value in counts.items():
+        if not name.endswith("_micros"):
+            assert getattr(shown.model_usage, name) == value, name
 
 
 def test_every_value_of_the_core_has_its_own_on_the_wire() -> None:

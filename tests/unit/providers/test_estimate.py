@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -52,6 +53,31 @@ def test_output_is_bounded_by_the_request_then_by_the_model() -> None:
     assert _chat(max_tokens=7, n=3).usage.output_tokens == 21
     assert _chat().usage.output_tokens == 16_384
     assert _chat("no-such-model").usage.output_tokens == OUTPUT_TOKENS_DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("tier", "halves"),
+    [(None, 2), ("default", 2), ("flex", 2), ("priority", 4), ("auto", 4), ("no-such-tier", 2)],
+)
+def test_a_hold_counts_on_no_discount_and_on_the_dearest_tier_that_may_come(
+    tier: str | None, halves: int
+) -> None:
+    body = {} if tier is None else {"service_tier": tier}
+    found = _chat("gpt-5", max_tokens=10, **body)
+    price = (found.usage.input_tokens * 12_500 + 10 * 100_000) // 2
+    assert found.cost == price * halves
+
+
+def test_a_hold_covers_the_tier_that_the_operator_says_an_account_is_served_in(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "prices.json"
+    file.write_text('{"default_service_tier": {"openai": "priority"}}')
+    raw = json.dumps({"model": "gpt-5", "max_tokens": 10, "messages": []}).encode()
+    made = call("openai", CHAT, raw)
+    plain = estimate(provider("openai"), made, raw, BOOK, AT)
+    told = estimate(provider("openai"), made, raw, PriceBook(file), AT)
+    assert told.cost == plain.cost * 2
 
 
 def test_an_unknown_model_is_bounded_and_not_priced() -> None:

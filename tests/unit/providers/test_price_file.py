@@ -38,6 +38,96 @@ def test_each_kind_of_unit_has_its_rate() -> None:
     assert _total(paged, pages=5, annotated_pages=2) == 90_000_000
 
 
+def _tier(entry: dict[str, Any], facts: dict[str, str], **used: int) -> int:
+    return rates.cost(_model(**entry).in_tier(facts), Usage(**used)).total
+
+
+def test_a_tiers_multiplier_is_of_the_entrys_rates_but_not_of_its_fees() -> None:
+    entry = {
+        "per_million_tokens": {"input": "3", "output": "15"},
+        "per_second": {"input": "0.0001"},
+        "per_web_search": "0.01",
+        "per_request": "0.001",
+        "service_tiers": {"Batch": {"multiplier": "0.5"}, "priority": {"multiplier": "1.75"}},
+    }
+    used = {"input_tokens": 7, "output_tokens": 2, "input_micros": 2_500_000, "web_searches": 1}
+    metered, fees = 210_000 + 300_000 + 2_500_000, 110_000_000
+    for standard in ({}, {"service_tier": "default"}, {"service_tier": "unheard-of"}):
+        assert _tier(entry, standard, **used) == metered + fees
+    assert _tier(entry, {"processing": "batch"}, **used) == metered // 2 + fees
+    assert _tier(entry, {"service_tier": "PRIORITY"}, **used) == metered * 7 // 4 + fees
+
+
+def test_a_tiers_own_rates_are_in_place_of_the_entrys_key_by_key() -> None:
+    entry = {
+        "per_million_tokens": {"input": "2", "output": "8", "cache_read": "0.2"},
+        "tiers": [{"above_input_tokens": 10, "per_million_tokens": {"input": "4"}}],
+        "per_web_search": "0.01",
+        "service_tiers": {
+            "flex": {"per_million_tokens": {"input": "1"}},
+            "fast": {"per_web_search": "0.02"},
+        },
+    }
+    used = {"input_tokens": 20, "cache_read_tokens": 10, "output_tokens": 1, "web_searches": 1}
+    assert _tier(entry, {}, **used) == 10 * 40_000 + 10 * 2_000 + 80_000 + 100_000_000
+    # No longer context, no cache and no output is priced apart any more.
+    assert _tier(entry, {"service_tier": "flex"}, **used) == 20 * 10_000 + 100_000_000
+    fast = _tier(entry, {"speed": "fast"}, **used)
+    assert fast == _tier(entry, {}, **used) + 100_000_000
+
+
+def test_half_of_an_odd_rate_is_rounded_once_a_line_half_to_even() -> None:
+    entry = {
+        "per_million_tokens": {"input": "0.0001", "output": "0.0003"},
+        "service_tiers": {"batch": {"multiplier": "0.5"}},
+    }
+    batch = {"processing": "batch"}
+    # One unit a token in, three a token out, and half of that.
+    halves = [_tier(entry, batch, input_tokens=n) for n in range(1, 6)]
+    assert halves == [0, 1, 2, 2, 2]
+    assert _tier(entry, batch, input_tokens=1, output_tokens=1) == 0 + 2
+    assert _tier(entry, batch, input_tokens=10, output_tokens=10) == 5 + 15
+
+
+@pytest.mark.parametrize(
+    ("document", "wrong"),
+    [
+        ({"a": {"m": {"service_tiers": {"default": {}}}}}, r"default: is the standard tier"),
+        ({"a": {"m": {"service_tiers": {"flex": {"multiplier": "-1"}}}}}, r"flex.multiplier: must"),
+        ({"a": {"m": {"service_tiers": {"flex": {"multiplier": 101}}}}}, r"flex.multiplier: must"),
+        (
+            {"a": {"m": {"service_tiers": {"flex": {"multiplier": "1", "per_request": "1"}}}}},
+            r"either a multiplier or rates",
+        ),
+        (
+            {"a": {"m": {"service_tiers": {"flex": {"discount": 1}}}}},
+            r"flex.discount: is not known",
+        ),
+        (
+            {"a": {"m": {"service_tiers": {f"t{n}": {} for n in range(17)}}}},
+            r"at most 16 tiers",
+        ),
+    ],
+)
+def test_a_bad_tier_is_refused_by_its_name(document: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        price_file.parse({"providers": document})
+
+
+@pytest.mark.parametrize(
+    ("document", "wrong"),
+    [
+        ({"service_tiers": {"a": {"m": {"flex": "much"}}}}, r"service_tiers.a.m.flex: must be"),
+        ({"service_tiers": {"a": {"*m": {}}}}, r"service_tiers.a.\*m: a model's name"),
+        ({"default_service_tier": {"a": "auto"}}, r"default_service_tier.a: is the standard"),
+        ({"default_service_tier": {"a": 1}}, r"default_service_tier.a: must be a tier's name"),
+    ],
+)
+def test_a_bad_multiplier_is_refused_by_its_name(document: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        price_file.parse(document)
+
+
 def test_a_part_without_a_rate_costs_what_it_is_part_of() -> None:
     entry = {"per_million_tokens": {"input": "2", "output": "8"}}
     cached = _total(entry, input_tokens=100, cache_read_tokens=90, input_audio_tokens=5)

@@ -8,7 +8,6 @@ import anthropic
 import pytest
 from anthropic.types import MessageParam
 
-from lava_grpc.testing import Fault
 from tests.sdk.books import only_record, records, used
 from tests.support.service import Running
 
@@ -87,26 +86,6 @@ async def test_a_blocking_client(on: Running, token: str) -> None:
 
     assert await asyncio.to_thread(work) == 24
     assert [r["model_usage"]["output_tokens"] for r in await records(on)] == [12, 12]
-
-
-async def test_a_refused_call_is_tried_again_and_charged_once(
-    on: Running, claude: anthropic.AsyncAnthropic
-) -> None:
-    on.provider.fail_next(Fault(status=429), Fault(status=529))
-    await claude.messages.create(model=MODEL, max_tokens=50, messages=ASKED)
-    assert on.provider.calls_total == 3
-    assert await used(on) == (3, 12)
-
-
-async def test_a_stream_closed_half_way_is_read_to_its_usage(
-    on: Running, claude: anthropic.AsyncAnthropic
-) -> None:
-    on.provider.fault = Fault(pause_after=4)
-    stream = await claude.messages.create(model=MODEL, max_tokens=50, messages=ASKED, stream=True)
-    await anext(stream)
-    await stream.close()
-    on.provider.resume()
-    assert await used(on) == (3, 12)
 
 
 async def test_a_providers_error_is_the_clients_error(

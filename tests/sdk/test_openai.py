@@ -10,12 +10,12 @@ import pytest
 from openai.types.chat import ChatCompletionUserMessageParam
 
 from lava_grpc.testing import Fault
-from lava_grpc.testing.fake_provider.call import Outcome
 from tests.sdk.books import only_record, records, used
 from tests.support.service import Running
 
 ASKED: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "one two three"}]
 MODEL = "gpt-4o-mini"
+ONCE = {"Idempotency-Key": "order-17"}
 
 
 def same(one: Any, other: Any) -> None:  # noqa: ANN401 - models of the client's
@@ -120,38 +120,30 @@ async def test_a_base_url_with_an_alias(on: Running, token: str, base: str) -> N
     assert await used(on) == (3, 12)
 
 
-async def test_a_refused_call_is_tried_again_and_charged_once(
+async def test_a_call_that_timed_out_and_was_made_again_is_charged_for_each_that_was_answered(
     on: Running, gpt: openai.AsyncOpenAI
 ) -> None:
-    on.provider.fail_next(Fault(status=429), Fault(status=500))
-    await gpt.chat.completions.create(
-        model=MODEL, messages=ASKED, extra_headers={"x-stainless-read-timeout": "5"}
+    on.provider.fail_next(Fault(pause_head=True))
+    made = await gpt.with_options(max_retries=1, timeout=0.3).chat.completions.create(
+        model=MODEL, messages=ASKED
     )
-    assert on.provider.calls_total == 3
-    assert await used(on) == (3, 12)
-
-
-async def test_a_timed_out_call_is_charged_for_what_the_provider_did(
-    on: Running, gpt: openai.AsyncOpenAI
-) -> None:
-    on.provider.fail_next(Fault(delay_ms=600))
-    with pytest.raises(openai.APITimeoutError):
-        await gpt.with_options(max_retries=0, timeout=0.3).chat.completions.create(
-            model=MODEL, messages=ASKED
-        )
-    assert await used(on) == (3, 12)
-
-
-async def test_a_stream_closed_half_way_is_read_to_its_usage(
-    on: Running, gpt: openai.AsyncOpenAI
-) -> None:
-    on.provider.fault = Fault(pause_after=4)
-    stream = await gpt.chat.completions.create(model=MODEL, messages=ASKED, stream=True)
-    await anext(stream)
-    await stream.close()
     on.provider.resume()
+    found = await records(on)
+    assert [record["model_usage"]["output_tokens"] for record in found] == [12, 12]
+    # The one that the client knows, and the one that it gave up.
+    assert made.id in {record["response_id"] for record in found}
+    assert len({record["response_id"] for record in found}) == 2
+
+
+async def test_an_answered_idempotency_key_is_not_charged_again(
+    on: Running, gpt: openai.AsyncOpenAI
+) -> None:
+    chat = gpt.with_options(max_retries=0).chat.completions
+    await chat.create(model=MODEL, messages=ASKED, extra_headers=ONCE)
+    with pytest.raises(openai.ConflictError):
+        await chat.create(model=MODEL, messages=ASKED, extra_headers=ONCE)
+    assert on.provider.calls_total == 1
     assert await used(on) == (3, 12)
-    assert on.provider.calls[0].outcome is Outcome.ANSWERED
 
 
 async def test_a_stream_that_breaks_off_is_an_error(on: Running, gpt: openai.AsyncOpenAI) -> None:

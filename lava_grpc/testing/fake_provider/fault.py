@@ -9,6 +9,7 @@
 | x-fake-body | body | the body of that answer instead |
 | x-fake-reset | reset | resets the connection before any byte |
 | x-fake-cut-after | cut_after | closes the connection after so many events (bytes, if no stream) |
+| x-fake-pause-head | pause_head | waits for `FakeProvider.resume` before the head of the answer |
 | x-fake-pause-after | pause_after | after so many events waits for `FakeProvider.resume` |
 | x-fake-endless | endless | the stream repeats its text for ever |
 | x-fake-huge-bytes | huge_bytes | pads a JSON answer to about this size |
@@ -43,6 +44,7 @@ class Fault:
     body: str | None = None
     reset: bool = False
     cut_after: int | None = None
+    pause_head: bool = False
     pause_after: int | None = None
     endless: bool = False
     huge_bytes: int = 0
@@ -62,6 +64,7 @@ class Fault:
             or self.chunk_delay_ms
             or self.reset
             or self.cut_after is not None
+            or self.pause_head
             or self.pause_after is not None
             or self.endless
             or self.huge_bytes
@@ -83,7 +86,7 @@ _NUMBERS = frozenset(
         "words",
     )
 )
-_FLAGS = frozenset(("reset", "endless", "gzip", "no_usage", "no_done", "bytewise"))
+_FLAGS = frozenset(("reset", "pause_head", "endless", "gzip", "no_usage", "no_done", "bytewise"))
 
 
 def with_headers(fault: Fault, headers: Iterable[tuple[str, str]]) -> Fault:

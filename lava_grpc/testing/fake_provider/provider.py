@@ -46,7 +46,7 @@ class FakeProvider:
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
         self._connections_total = 0
-        self._scripts: dict[tuple[str, str], Scripted] = {}
+        self._scripts: dict[tuple[str, str], deque[Scripted]] = {}
         self._next: deque[Fault] = deque()
         self._resumed = asyncio.Event()
         self._changed = asyncio.Event()
@@ -131,13 +131,27 @@ class FakeProvider:
         """Have the next calls go wrong, one fault each, in the order of their arrival."""
         self._next.extend(each)
 
-    def script(self, method: str, path: str, scripted: Scripted) -> None:
-        """Answer `method path` (with its query, with or without prefix) so from now on."""
-        self._scripts[method, path] = scripted
+    def script(self, method: str, path: str, *each: Scripted) -> None:
+        """Answer `method path` (with its query, with or without prefix) so from now on.
+
+        Several are given one after another, and the last of them from then on.
+        """
+        if not each:
+            raise ValueError("a script needs an answer")
+        self._scripts[method, path] = deque(each)
 
     def resume(self) -> None:
-        """Let the answers go on that a `pause_after` holds, and all later ones."""
+        """Let the answers go on that a pause holds, and all later ones."""
         self._resumed.set()
+
+    def reset(self) -> None:
+        """Forget scripts, faults and calls; pauses hold answers again."""
+        self._scripts.clear()
+        self._next.clear()
+        self._resumed.clear()
+        self.fault = faults.NONE
+        self.calls.clear()
+        self.calls_total = 0
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition on what the fake saw; tested anew at every change."""
@@ -185,8 +199,12 @@ class FakeProvider:
         return Answer(scripted.status, headers, events=tuple(filter(None, scripted.chunks)))
 
     def _scripted(self, call: SeenCall) -> Scripted | None:
-        found = self._scripts.get((call.method, call.path))
-        return found or self._scripts.get((call.method, routing.without_prefix(call.path)))
+        found = self._scripts.get((call.method, call.path)) or self._scripts.get(
+            (call.method, routing.without_prefix(call.path))
+        )
+        if found is None:
+            return None
+        return found.popleft() if len(found) > 1 else found[0]
 
 
 def _complaint(error: Exception) -> Answer:

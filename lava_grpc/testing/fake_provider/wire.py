@@ -43,6 +43,8 @@ async def play(
 ) -> None:
     """Write it as `fault` has it: late, in pieces, without an end, or not to its end."""
     await _pause(fault.delay_ms)
+    if fault.pause_head:
+        await resumed.wait()
     if fault.reset:
         connection.reset(call)
         return

@@ -22,7 +22,7 @@ export const unique = (stem) => `${stem}_${randomUUID().slice(0, 8)}`;
 /** What the fake provider is told to do; see control.py. */
 export async function control(call, body) {
   const answer = await fetch(`${FAKE_CONTROL_URL}/${call}`, {
-    method: call === 'calls' ? 'GET' : 'POST',
+    method: call === 'calls' || call === 'corpus' ? 'GET' : 'POST',
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   assert.equal(answer.status, 200, await answer.clone().text());

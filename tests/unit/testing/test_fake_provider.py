@@ -269,6 +269,46 @@ async def test_a_recording_is_replayed_chunk_by_chunk(
         assert other.status == 404
 
 
+async def test_recordings_come_one_after_another_and_the_last_stays(
+    fake: FakeProvider, http: aiohttp.ClientSession
+) -> None:
+    fake.script("POST", "/v1/chat/completions", *(Scripted(chunks=(c,)) for c in (b"1", b"2")))
+
+    assert [(await ask(http))[1] for _ in range(3)] == [b"1", b"2", b"2"]
+    with pytest.raises(ValueError, match="needs an answer"):
+        fake.script("POST", "/v1/chat/completions")
+
+
+async def test_an_answer_without_a_head_waits_until_it_is_resumed_and_after_a_reset_again(
+    fake: FakeProvider, http: aiohttp.ClientSession
+) -> None:
+    for _ in range(2):
+        fake.fail_next(Fault(pause_head=True))
+        asked = asyncio.create_task(ask(http))
+        await fake.until(lambda: len(fake.calls) == 1)
+        assert (fake.calls[0].status, fake.calls[0].outcome) == (200, Outcome.OPEN)
+        assert not asked.done()
+        fake.resume()
+        assert (await asked)[0] == 200
+        fake.reset()
+
+
+async def test_a_reset_forgets_scripts_faults_and_calls(
+    fake: FakeProvider, http: aiohttp.ClientSession
+) -> None:
+    fake.script("POST", "/v1/chat/completions", Scripted(chunks=(b"1",)))
+    fake.fault = Fault(gzip=True)
+    fake.fail_next(Fault(status=500))
+    await ask(http)
+    fake.fail_next(Fault(status=500))
+
+    fake.reset()
+
+    assert (list(fake.calls), fake.calls_total) == ([], 0)
+    status, raw = await ask(http)
+    assert (status, json.loads(raw)["object"]) == (200, "chat.completion")
+
+
 async def test_a_misspelt_fault_is_told(http: aiohttp.ClientSession) -> None:
     status, raw = await ask(http, deley_ms="1")
 

@@ -127,6 +127,7 @@ class Service:
                 batch_commands_max=settings.batch_commands_max,
                 unreachable_seconds_max=settings.unreachable_seconds_max,
             ),
+            callers=self._callers,
             on_broken=self.health.broken,
             on_reachable=self.health.reachable,
         )
@@ -254,6 +255,9 @@ class Service:
     def owed(self) -> None:
         """See `store.ledger_store.Watch`."""
         self.billing.owed()
+
+    def _callers(self) -> int:
+        return self._grpc.items_in_flight + (self._rest.in_flight if self._rest else 0)
 
     async def start(self) -> Addresses:
         """Serve; raises ConfigError where an address cannot be had."""

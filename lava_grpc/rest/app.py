@@ -104,6 +104,11 @@ class App:
         self._router = router
         self._forwarder = forwarder
 
+    @property
+    def in_flight(self) -> int:
+        """How many calls are being answered."""
+        return self._gate.in_flight
+
     def routes(self) -> Iterator[tuple[str, str]]:
         """Method and path of all that is answered, 501 included."""
         yield from self._router.routes()

@@ -44,6 +44,7 @@ class RestServer:
         tls: HttpTls | None = None,
         reuse_port: bool = False,
     ) -> None:
+        self._app = app
         self._reuse_port = reuse_port
         self._host = host
         self._port = port
@@ -69,6 +70,11 @@ class RestServer:
             )
         )
         self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are being answered."""
+        return self._app.in_flight
 
     async def start(self) -> int:
         """Bind and serve; the port. Raises OSError where the address cannot be had."""

@@ -82,6 +82,11 @@ class GrpcServer:
         """How many of our calls are being answered, each open stream as one."""
         return self._gate.in_flight + self._streams.gate.in_flight
 
+    @property
+    def items_in_flight(self) -> int:
+        """How many of our calls are being answered, each item of a stream as one."""
+        return self._gate.in_flight + self._streams.room.taken
+
     async def start(self) -> int:
         """Bind and serve; the port. Raises OSError where the address cannot be bound.
 

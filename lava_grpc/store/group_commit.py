@@ -1,8 +1,9 @@
 """The queue in front of the ledger: commands that arrive while a batch commits form the next.
 
 An idle queue commits a lone command at once, and so it does for a few callers.
-Under load a batch may wait for as long as the last one took to commit, so that a
-transaction's own cost is shared by more commands.
+Under load a batch may wait for some time, measured by what the last one took to
+commit, so that a transaction's own cost is shared by more commands; but never once
+all callers wait for it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ QUEUE_COMMANDS_MAX = 10_000
 GATHER_COMMANDS_MIN = 4
 """The size of a batch that tells of load: the next one is given time to fill."""
 
-GATHER_SECONDS_MAX = 0.004
-"""How long a batch is given at the most."""
+GATHER_COMMITS = 2
+GATHER_SECONDS_MAX = 0.008
+"""How long a batch is given: so many times as long as the last one took, and this at the most."""
 
 RETRY_PAUSE_SECONDS = 0.02
 RETRY_PAUSE_SECONDS_MAX = 1.0
@@ -95,8 +97,9 @@ class QueueBounds:
 class GroupCommit:
     """The process's one way to write to the ledger. See `gateway.ports.Ledger`.
 
-    `on_broken` is called once if the loop ends, for a reason that is our bug: the
-    process must then stop saying that it is healthy.
+    `callers` tells how many calls are in flight: a batch that they all wait for gains
+    nothing by waiting for more. `on_broken` is called once if the loop ends, for a
+    reason that is our bug: the process must then stop saying that it is healthy.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class GroupCommit:
         database: Database,
         bounds: QueueBounds = QueueBounds(),
         *,
+        callers: Callable[[], int] = lambda: QUEUE_COMMANDS_MAX,
         on_broken: Callable[[], None] = lambda: None,
         on_reachable: ReachableHook = ignore,
     ) -> None:
@@ -112,6 +116,7 @@ class GroupCommit:
         self._lost = database.store_engine.lost
         self._retryable = database.store_engine.retryable
         self._bounds = bounds
+        self._callers = callers
         self._on_broken = on_broken
         self._on_reachable = on_reachable
         self._queue: deque[_Waiting] = deque()
@@ -195,7 +200,10 @@ class GroupCommit:
         size, seconds = 0, 0.0
         while True:
             if size >= GATHER_COMMANDS_MIN:
-                await self._until(2 * size, min(seconds, GATHER_SECONDS_MAX))
+                await self._until(
+                    min(2 * size, self._callers()),
+                    min(GATHER_COMMITS * seconds, GATHER_SECONDS_MAX),
+                )
             if not self._queue:
                 if self._closing:
                     return

@@ -55,9 +55,9 @@ class BillingParts:
             ids=ids,
             charge_seconds=settings.payment_seconds,
         )
-        charging = Charging(payments, cashier, clock=clock, ids=ids)
+        charging = Charging(payments, billing, cashier, clock=clock, ids=ids)
         self.subscriptions = Subscriptions(
-            billing, resources, books, ledger, self.plans, charging, clock=clock, ids=ids
+            billing, resources, ledger, self.plans, charging, clock=clock, ids=ids
         )
         self.payments = Payments(payments, billing, resources, books, cashier, clock=clock, ids=ids)
         self.top_ups = TopUps(billing, books, payments, cashier, clock=clock, ids=ids)

@@ -137,6 +137,10 @@ class Subscription:
         """Whether a payment provider is asked for what it costs."""
         return self.payment_provider is not None
 
+    def method_at(self, provider: str) -> str | None:
+        """How whatever else its customer buys is paid, if this provider charges it."""
+        return self.payment_method_id if self.payment_provider == provider else None
+
     @property
     def low_mark(self) -> Amount | None:
         """Auto top-up buys once less credit than this is left; None: never."""

@@ -56,12 +56,13 @@ def subscribe(batch: Batch, command: Subscribe) -> Enrolment:
     """Put a customer on a plan: at once, or at the cycle's end if that is a downgrade.
 
     On the plan that the customer has, whatever was to come at the cycle's end is dropped.
+    One that is charged goes on being charged, by another payment method if one is named.
     """
     account = batch.open_account(command.merchant_id, command.account_id)
     plan = command.plan
     enrolled = batch.enrolment(account)
     if enrolled is not None:
-        current = enrolled.subscription
+        current = _paid_by(enrolled.subscription, command)
         if plan.plan_id == current.plan_id:
             kept = replace(current, pending=None, pending_plan_id=None)
             return _put(batch, account, replace(enrolled, subscription=kept, pending_plan=None))
@@ -217,6 +218,16 @@ def _moved(enrolled: Enrolment, plan: Plan, at: Instant, *, anchor: Instant | No
         pending_plan_id=None,
     )
     return replace(enrolled, subscription=moved, plan=plan, pending_plan=None)
+
+
+def _paid_by(current: Subscription, command: Subscribe) -> Subscription:
+    if command.payment_method_id is None or not current.charged:
+        return current
+    return replace(
+        current,
+        payment_provider=command.payment_provider,
+        payment_method_id=command.payment_method_id,
+    )
 
 
 def _put(batch: Batch, account: Account, enrolled: Enrolment) -> Enrolment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import structlog
 
@@ -12,7 +13,7 @@ from lava_grpc.core.cycles import DAY
 from lava_grpc.core.errors import InvariantBroken, Reason, Refusal
 from lava_grpc.core.ids import IdSource
 from lava_grpc.core.payments import Payment, PaymentKind, PaymentState
-from lava_grpc.core.plans import Rollover
+from lava_grpc.core.plans import Rollover, Subscription
 from lava_grpc.core.time import SECOND, Clock, Instant
 from lava_grpc.gateway.payment_providers import PaymentProvider, ProviderAnswer, Taken
 from lava_grpc.gateway.ports import Billing, Books, Ledger, PaymentStore
@@ -77,10 +78,13 @@ class Cashier:
         """
         if payment.state is PaymentState.PAID:
             return await self._hand_out(payment)
-        if not payment.in_doubt and not await self._wanted(payment):
-            at = self._clock.now()
-            await self._payments.end(payment, PaymentState.DECLINED, "is no longer due", at)
-            return await self._found(payment)
+        if not payment.in_doubt:
+            wanted = await self._wanted(payment)
+            if wanted is None:
+                at = self._clock.now()
+                await self._payments.end(payment, PaymentState.DECLINED, "is no longer due", at)
+                return await self._found(payment)
+            payment = wanted
         answer = await self._ask(payment)
         if answer.taken is Taken.PENDING:
             pause = min(RETRY_SECONDS * 2 ** min(payment.attempts, 12), RETRY_SECONDS_MAX)
@@ -111,23 +115,35 @@ class Cashier:
         now = await self._found(payment)
         return await self._hand_out(now) if now.state is PaymentState.PAID else now
 
-    async def _wanted(self, payment: Payment) -> bool:
-        """Whether a renewal is still waited for: the customer may have got another plan since.
+    async def _wanted(self, payment: Payment) -> Payment | None:
+        """The payment as it is to be asked for.
 
+        None for a renewal that nobody waits for, since the customer has got another plan.
         Nor is a customer who is gone asked for anything.
         """
         if not payment.kind.insistent:
-            return True
+            return payment
         account = await self._books.account(payment.merchant_id, payment.account_id)
         if account is None or account.closed:
-            return False
+            return None
         if payment.kind is not PaymentKind.RENEWAL:
-            return True
+            return payment
         enrolled = await self._billing.active_subscription(payment.merchant_id, payment.account_id)
         if enrolled is None:
-            return False
+            return None
         waits = enrolled.subscription
-        return waits.unpaid and waits.payment_id == payment.payment_id
+        if not waits.unpaid or waits.payment_id != payment.payment_id:
+            return None
+        return await self._paid_by(payment, waits)
+
+    async def _paid_by(self, payment: Payment, waits: Subscription) -> Payment:
+        """A renewal with the payment method that its subscription has by now."""
+        method_id = waits.payment_method_id
+        if waits.payment_provider != payment.provider or method_id == payment.payment_method_id:
+            return payment
+        # Stored before it is asked for: whoever repeats the question asks the same.
+        await self._payments.pay_with(payment, method_id)
+        return replace(payment, payment_method_id=method_id)
 
     async def _hand_out(self, payment: Payment) -> Payment:
         """Grant what was paid for."""
@@ -189,20 +205,25 @@ class Cashier:
         bought = payment.kind is not PaymentKind.FUND
         source = GrantSource.BUNDLE if bought else GrantSource.TOP_UP
         mode = "test_" if payment.payment_id.startswith("pay_test_") else ""
-        await self._ledger.submit(
-            AddGrant(
-                merchant_id=payment.merchant_id,
-                account_id=payment.account_id,
-                grant_id=f"grt_{mode}{self._ids.ulid(self._clock.now())}",
-                request_id=payment.payment_id,
-                fingerprint="payment",
-                source=source,
-                priority=DEFAULT_PRIORITY[source],
-                amount=payment.credit_amount,
-                meter_ids=None,
-                expires_at=await self._expiry(payment) if bought else None,
-            )
+        grant = AddGrant(
+            merchant_id=payment.merchant_id,
+            account_id=payment.account_id,
+            grant_id=f"grt_{mode}{self._ids.ulid(self._clock.now())}",
+            request_id=payment.payment_id,
+            fingerprint="payment",
+            source=source,
+            priority=DEFAULT_PRIORITY[source],
+            amount=payment.credit_amount,
+            meter_ids=None,
+            expires_at=await self._expiry(payment) if bought else None,
         )
+        try:
+            await self._ledger.submit(grant)
+        except Refusal as refusal:
+            if refusal.field != "expires_at":
+                raise
+            # The cycle has ended since it was looked at.
+            await self._ledger.submit(replace(grant, expires_at=None))
 
     async def _expiry(self, payment: Payment) -> Instant | None:
         """Bundle credit without rollover goes with the cycle that it was bought in."""

@@ -6,12 +6,12 @@ from lava_grpc.core.errors import Reason, Refusal, invalid, not_found
 from lava_grpc.core.ids import IdSource
 from lava_grpc.core.money import AMOUNT_MAX, Amount
 from lava_grpc.core.payments import Payment, PaymentKind, PaymentState
-from lava_grpc.core.plans import Plan
+from lava_grpc.core.plans import Enrolment, Plan
 from lava_grpc.core.time import Clock
 from lava_grpc.gateway.cashier import Cashier
 from lava_grpc.gateway.checks import check_id
 from lava_grpc.gateway.payment_providers import PaymentProvider
-from lava_grpc.gateway.ports import PaymentStore
+from lava_grpc.gateway.ports import Billing, PaymentStore
 from lava_grpc.gateway.principal import Principal
 
 
@@ -27,9 +27,16 @@ class Charging:
     """Asks for plans' first cycles."""
 
     def __init__(
-        self, payments: PaymentStore, cashier: Cashier, *, clock: Clock, ids: IdSource
+        self,
+        payments: PaymentStore,
+        billing: Billing,
+        cashier: Cashier,
+        *,
+        clock: Clock,
+        ids: IdSource,
     ) -> None:
         self._payments = payments
+        self._billing = billing
         self._cashier = cashier
         self._clock = clock
         self._ids = ids
@@ -40,11 +47,19 @@ class Charging:
         return self._cashier.provider
 
     async def first_cycle(
-        self, principal: Principal, customer_id: str, plan: Plan, method_id: str, *, owed: Amount
-    ) -> Payment:
+        self,
+        principal: Principal,
+        customer_id: str,
+        plan: Plan,
+        method_id: str,
+        *,
+        seen: Enrolment | None,
+        owed: Amount,
+    ) -> Payment | None:
         """Ask for a plan's price and for overage, unless that is being asked for already.
 
-        The payment as it then is: if it succeeded, the customer is on the plan. Refuses
+        The payment as it then is: if it succeeded, the customer is on the plan. None, and
+        nobody was asked, where the customer's plan is not the one `seen` any more. Refuses
         INVALID_FIELD where it was declined, ALREADY_EXISTS where another plan is about to begin.
         """
         now = self._clock.now()
@@ -68,6 +83,13 @@ class Charging:
         )
         if not await self._payments.open(payment, quiet_since=now):
             return await self._other(payment)
+        # Looked at again now that no other plan can be paid for: a payment that ended in
+        # between has begun its plan.
+        enrolled = await self._billing.active_subscription(payment.merchant_id, customer_id)
+        if _place(enrolled) != _place(seen):
+            said = "was not asked for: the plan had changed"
+            await self._payments.end(payment, PaymentState.DECLINED, said, self._clock.now())
+            return None
         payment = await self._cashier.advance(payment)
         if payment.state is PaymentState.DECLINED:
             raise invalid("payment_method_id", f"was declined: {payment.reason}")
@@ -80,3 +102,9 @@ class Charging:
             return found
         said = "has just ended" if found is None else f"is open: {found.payment_id}"
         raise Refusal(Reason.ALREADY_EXISTS, f"another payment for a plan {said}", field="plan_id")
+
+
+def _place(enrolled: Enrolment | None) -> tuple[str, str] | None:
+    if enrolled is None:
+        return None
+    return enrolled.subscription.subscription_id, enrolled.subscription.plan_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,10 @@ class BalanceView:
     credit_limit: Amount | None
 
 
+_OURS = re.compile(r"pay_(test_)?[0-9A-Z]{26}|sub_(test_)?[0-9A-Z]{26}/[0-9]+")
+"""The request ids of the ledger's own grants: what was paid for, and cycles' credit."""
+
+
 class Credit:
     """Grants credit and says what is left of it."""
 
@@ -66,7 +71,7 @@ class Credit:
             raise invalid("amount", "must be more than zero")
         priority = _priority(new)
         if new.request_id is not None:
-            check_id(new.request_id, "request_id")
+            _check_request_id(new.request_id)
         account_id = await self._account_id(principal, new.customer)
         meter_ids = await self._meter_ids(merchant_id, new.meters)
         granted = await self._ledger.submit(
@@ -166,3 +171,9 @@ def _priority(new: NewGrant) -> int:
 def _overdue(account: Account, now: Instant) -> Amount:
     """What has expired, though no call has come by since to book it."""
     return sum(grant.remaining for grant in account.grants if grant.overdue(now))
+
+
+def _check_request_id(request_id: str) -> None:
+    if _OURS.fullmatch(check_id(request_id, "request_id")):
+        # One that is taken would be in the way of the payment, or of the renewal.
+        raise invalid("request_id", "must not be a payment's, or that of a subscription's cycle")

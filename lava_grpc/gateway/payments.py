@@ -107,6 +107,7 @@ class Payments:
             account_id,
             bundle.cost,
             bundle.credit_amount,
+            method_id=enrolled.subscription.method_at(self._cashier.provider.name),
             bundle_id=bundle_id,
             request_id=request_id,
         )

@@ -269,11 +269,11 @@ class JobStore(Protocol):
         ...
 
     async def find(self, merchant_id: str, provider: str, job_id: str) -> Job | None:
-        """The job, as long as it is not settled."""
+        """The job, as long as it is not settled; one of a spend key's after that too."""
         ...
 
     async def forget(self, job: Job) -> None:
-        """The job is settled, or never will be."""
+        """The job is settled, or never will be. One of a spend key's is kept as ended."""
         ...
 
 
@@ -394,6 +394,10 @@ class PaymentStore(Protocol):
 
     async def insist(self, payment: Payment, until: Instant, reason: str) -> None:
         """Ask for a payment once more then, which was declined."""
+        ...
+
+    async def pay_with(self, payment: Payment, method_id: str | None) -> None:
+        """Have an open payment asked for by another payment method from now on."""
         ...
 
     async def mark_paid(self, payment: Payment) -> bool:

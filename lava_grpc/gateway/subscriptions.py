@@ -18,7 +18,7 @@ from lava_grpc.core.resources import Customer
 from lava_grpc.core.time import Clock, Instant
 from lava_grpc.gateway.charging import Charging, check_method
 from lava_grpc.gateway.plans import Plans
-from lava_grpc.gateway.ports import Billing, Books, Ledger, Resources
+from lava_grpc.gateway.ports import Billing, Ledger, Resources
 from lava_grpc.gateway.principal import Principal
 
 _BUNDLE, _THRESHOLD = "auto_top_up_bundle_id", "auto_top_up_threshold"
@@ -63,7 +63,6 @@ class Subscriptions:
         self,
         billing: Billing,
         resources: Resources,
-        books: Books,
         ledger: Ledger,
         plans: Plans,
         charging: Charging,
@@ -73,7 +72,6 @@ class Subscriptions:
     ) -> None:
         self._billing = billing
         self._resources = resources
-        self._books = books
         self._ledger = ledger
         self._plans = plans
         self._charging = charging
@@ -100,11 +98,10 @@ class Subscriptions:
             if terms.billed_externally:
                 raise invalid("payment_method_id", "must be absent with billed_externally")
             await check_method(self._charging.provider, principal, method_id)
-        account = await self._current(principal, found.customer_id)
-        enrolled = await self._billing.active_subscription(principal.merchant_id, found.customer_id)
+        enrolled, account = await self._place(principal, found.customer_id)
         if enrolled is not None and not plan.above(enrolled.plan):
             _check_kept_terms(enrolled.subscription, plan, terms)
-            terms = Terms()
+            terms = Terms(payment_method_id=method_id)
         elif method_id is None and plan.period_amount > 0 and not terms.billed_externally:
             raise _has_price()
         elif method_id is not None:
@@ -112,8 +109,11 @@ class Subscriptions:
             owed = max(0, account.overage()) if account is not None and charged else 0
             if plan.period_amount + owed > 0:
                 payment = await self._charging.first_cycle(
-                    principal, found.customer_id, plan, method_id, owed=owed
+                    principal, found.customer_id, plan, method_id, seen=enrolled, owed=owed
                 )
+                if payment is None:
+                    # Somebody else was faster: what is asked for may be there already.
+                    return await self.create(principal, customer, plan_id, terms, deadline=deadline)
                 return Begun(await self.of_customer(principal, found.customer_id), payment)
         return Begun(await self._subscribe(principal, found.customer_id, plan, terms, deadline))
 
@@ -133,8 +133,7 @@ class Subscriptions:
     async def of_customer(self, principal: Principal, customer: str) -> SubscriptionView | None:
         """The customer's active subscription."""
         found = await self._customer(principal, customer)
-        account = await self._current(principal, found.customer_id)
-        enrolled = await self._billing.active_subscription(principal.merchant_id, found.customer_id)
+        enrolled, account = await self._place(principal, found.customer_id)
         return None if enrolled is None else _view(enrolled, account, self._clock.now())
 
     async def list(
@@ -152,7 +151,7 @@ class Subscriptions:
             # A name that nobody has is taken for an id, and finds nothing.
             customer_id = customer if known is None else known.customer_id
             if known is not None:
-                await self._current(principal, customer_id)
+                await self._place(principal, customer_id)
         found = await self._billing.list_subscriptions(
             principal.merchant_id, page, status=status, customer_id=customer_id
         )
@@ -220,8 +219,8 @@ class Subscriptions:
         provider = None if method_id is None else self._charging.provider.name
         command = Subscribe(principal.merchant_id, customer_id, ident, plan, provider, method_id)
         enrolled = await self._enrolled(command, deadline)
-        account = await self._current(principal, customer_id)
-        return _view(enrolled, account, self._clock.now())
+        found, account = await self._place(principal, customer_id)
+        return _view(found or enrolled, account, self._clock.now())
 
     async def _enrolled(self, command: Command, deadline: float | None = None) -> Enrolment:
         outcome = await self._ledger.submit(command, deadline=deadline)
@@ -230,25 +229,30 @@ class Subscriptions:
         return outcome.enrolment
 
     async def _with_customer(self, principal: Principal, enrolled: Enrolment) -> SubscriptionView:
-        customer_id = enrolled.subscription.customer_id
-        account = await self._current(principal, customer_id)
-        subscription = enrolled.subscription
-        if subscription.cycle_end <= self._clock.now():
-            # Its cycle was over when it was read: it is renewed by now, or cancelled.
-            enrolled = await self._found(principal, subscription.subscription_id)
+        customer_id, account = enrolled.subscription.customer_id, None
+        if enrolled.subscription.status is SubscriptionStatus.ACTIVE:
+            ident = enrolled.subscription.subscription_id
+            active, account = await self._place(principal, customer_id)
+            if active is not None and active.subscription.subscription_id == ident:
+                enrolled = active
+            else:
+                # It was cancelled since the page was read.
+                enrolled = await self._found(principal, ident)
         customer = await self._resources.customer(principal.merchant_id, customer_id)
         view = _view(enrolled, account, self._clock.now())
         return SubscriptionView(
             view.enrolment, view.cycle_remaining, view.other_remaining, customer
         )
 
-    async def _current(self, principal: Principal, account_id: str) -> Account | None:
-        """The account as its present cycle has it."""
-        account = await self._books.account(principal.merchant_id, account_id)
+    async def _place(
+        self, principal: Principal, customer_id: str
+    ) -> tuple[Enrolment | None, Account | None]:
+        """The active subscription and the account, both as the present cycle has them."""
+        enrolled, account = await self._billing.place(principal.merchant_id, customer_id)
         if account is None or account.cycle_end is None or account.cycle_end > self._clock.now():
-            return account
-        await self._ledger.submit(RenewCycles(principal.merchant_id, account_id))
-        return await self._books.account(principal.merchant_id, account_id)
+            return enrolled, account
+        await self._ledger.submit(RenewCycles(principal.merchant_id, customer_id))
+        return await self._billing.place(principal.merchant_id, customer_id)
 
     async def _customer(self, principal: Principal, ident: str) -> Customer:
         found = await self._resources.customer(principal.merchant_id, ident)
@@ -264,7 +268,10 @@ class Subscriptions:
 
 
 def _check_kept_terms(current: Subscription, plan: Plan, terms: Terms) -> None:
-    """A plan that begins later, or runs already, is paid as the subscription has been."""
+    """A plan that begins later, or runs already, is paid as the subscription has been.
+
+    Only the payment method may be another one from now on.
+    """
     if current.charged and terms.billed_externally:
         raise invalid("billed_externally", "cannot be set: the subscription is charged already")
     if not current.charged and terms.payment_method_id is not None:

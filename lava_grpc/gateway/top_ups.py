@@ -123,7 +123,7 @@ class TopUps:
         bundle = await self._bundle(enrolled)
         if enrolled is None or bundle is None or not await self._lacks(short, enrolled, bundle):
             return
-        payment = self._payment(short, bundle)
+        payment = self._payment(short, enrolled, bundle)
         quiet_since = payment.created_at - QUIET_SECONDS * SECOND
         if not await self._payments.open(payment, quiet_since=quiet_since):
             return
@@ -152,16 +152,16 @@ class TopUps:
         available = account.available(short.meter_id, now)
         return available is not None and available < min(short.required, bundle.credit_amount)
 
-    def _payment(self, short: Short, bundle: Bundle) -> Payment:
-        now = self._clock.now()
+    def _payment(self, short: Short, enrolled: Enrolment, bundle: Bundle) -> Payment:
+        now, provider = self._clock.now(), self._cashier.provider.name
         mode = "test_" if bundle.credit_bundle_id.startswith("cb_test_") else ""
         return Payment(
             merchant_id=short.merchant_id,
             payment_id=f"pay_{mode}{self._ids.ulid(now)}",
             account_id=short.account_id,
             kind=PaymentKind.AUTO_TOP_UP,
-            provider=self._cashier.provider.name,
-            payment_method_id=None,
+            provider=provider,
+            payment_method_id=enrolled.subscription.method_at(provider),
             credit_bundle_id=bundle.credit_bundle_id,
             amount=bundle.cost,
             credit_amount=bundle.credit_amount,

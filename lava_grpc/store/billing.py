@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy import Connection
+
+from lava_grpc.core.account import Account
 from lava_grpc.core.page import Page, Slice
 from lava_grpc.core.plans import (
     Bundle,
@@ -14,8 +17,8 @@ from lava_grpc.core.plans import (
     SubscriptionStatus,
 )
 from lava_grpc.core.time import Instant
-from lava_grpc.store import plans, subscriptions
-from lava_grpc.store.database import Database
+from lava_grpc.store import account_reads, plans, subscriptions
+from lava_grpc.store.database import Database, one_snapshot
 
 
 class StoreBilling:
@@ -81,6 +84,12 @@ class StoreBilling:
             lambda c: subscriptions.active(c, merchant_id, customer_id)
         )
 
+    async def place(
+        self, merchant_id: str, customer_id: str
+    ) -> tuple[Enrolment | None, Account | None]:
+        """The customer's active subscription and account, of one commit."""
+        return await self._database.read(lambda c: _place(c, merchant_id, customer_id))
+
     async def list_subscriptions(
         self,
         merchant_id: str,
@@ -95,3 +104,13 @@ class StoreBilling:
                 c, merchant_id, page, status=status, customer_id=customer_id
             )
         )
+
+
+def _place(
+    connection: Connection, merchant_id: str, customer_id: str
+) -> tuple[Enrolment | None, Account | None]:
+    one_snapshot(connection)
+    return (
+        subscriptions.active(connection, merchant_id, customer_id),
+        account_reads.find(connection, merchant_id, customer_id),
+    )

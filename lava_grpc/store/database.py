@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, make_url, text
 
 from lava_grpc.core.errors import Reason, Refusal
 from lava_grpc.store.engine import StoreEngine
@@ -101,6 +101,13 @@ def _engine(url: str, *, connections_max: int) -> StoreEngine:
             return PostgresEngine(url, connections_max=connections_max)
         case other:
             raise ValueError(f"database {other!r} is not supported: use sqlite or postgresql")
+
+
+def one_snapshot(connection: Connection) -> None:
+    """Have all that a transaction reads be of one commit; to be called first in it."""
+    # A transaction on SQLite reads one snapshot anyway.
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
 
 
 def unavailable() -> Refusal:

@@ -97,6 +97,10 @@ class StorePayments:
         }
         await self._change(payment, values, PaymentState.OPEN)
 
+    async def pay_with(self, payment: Payment, method_id: str | None) -> None:
+        """Have an open payment asked for by another payment method from now on."""
+        await self._change(payment, {"payment_method_id": method_id}, PaymentState.OPEN)
+
     async def mark_paid(self, payment: Payment) -> bool:
         """Note that the money of an open payment was taken; False where it is not open."""
         return await self._change(payment, {"state": PaymentState.PAID.value}, PaymentState.OPEN)

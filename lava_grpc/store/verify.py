@@ -13,12 +13,12 @@ from sqlalchemy import Connection, text
 
 from lava_grpc.core.books import Finding, VerifyReport
 from lava_grpc.core.money import format_amount
+from lava_grpc.store.database import one_snapshot
 from lava_grpc.store.verify_checks import CHECKS, COUNTS, Check, views
 
 FINDINGS_MAX = 1000
 
 _POSTGRES_SETTINGS = (
-    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
     # Whole tables are joined: by hash, even where statistics are missing or old. A nested
     # loop takes hours where a guess of a few rows was wrong.
     "SET LOCAL enable_nestloop = off",
@@ -33,8 +33,8 @@ def check(connection: Connection, merchant_id: str | None) -> VerifyReport:
 
     Stops at FINDINGS_MAX findings.
     """
+    one_snapshot(connection)
     if connection.dialect.name == "postgresql":
-        # A transaction on SQLite reads one snapshot anyway.
         for setting in _POSTGRES_SETTINGS:
             connection.execute(text(setting))
     prefix = views(connection.dialect.name, one_merchant=merchant_id is not None)

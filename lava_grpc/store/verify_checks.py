@@ -36,6 +36,7 @@ _TABLES = {
     "h": "holds",
     "r": "requests",
     "e": "entries",
+    "p": "payments",
     "s": "subscriptions",
     "k": "retention",
 }
@@ -387,6 +388,52 @@ _BUDGET_CHECKS = (
     ),
 )
 
+_PAYMENT_CHECKS = (
+    Check(
+        "once",
+        "payment",
+        "it is {0}, ended at {1}, and is to be asked for again at {2}",
+        """SELECT merchant_id, payment_id, state, CAST(ended_at AS TEXT), CAST(due_at AS TEXT)
+        FROM p WHERE (state IN ('open', 'paid')) <> (ended_at IS NULL)
+            OR (ended_at IS NULL) <> (due_at IS NOT NULL)""",
+    ),
+    # What is granted for a payment was paid, once, to whom it was for. A plan's payment is
+    # credit for the overage in it, or for the whole where the plan was not to be had.
+    Check(
+        "once",
+        "grant",
+        "it gives {0} for payment {1}, which is {2}, of {3} for {4}",
+        """SELECT g.merchant_id, g.grant_id, g.amount, g.request_id, p.state, p.amount,
+            p.credit_amount
+        FROM g LEFT JOIN p ON p.merchant_id = g.merchant_id AND p.payment_id = g.request_id
+        WHERE g.fingerprint = 'payment' AND (p.payment_id IS NULL
+            OR p.state NOT IN ('paid', 'succeeded') OR p.account_id <> g.account_id
+            OR (g.amount <> p.credit_amount
+                AND NOT (p.plan_id IS NOT NULL AND g.amount = p.amount)))""",
+    ),
+    Check(
+        "once",
+        "payment",
+        "it is paid, and {0} of credit was not granted for it",
+        """SELECT p.merchant_id, p.payment_id, p.credit_amount
+        FROM p LEFT JOIN g ON g.merchant_id = p.merchant_id AND g.request_id = p.payment_id
+            AND g.fingerprint = 'payment'
+        WHERE p.state = 'succeeded' AND p.reason IS NULL AND p.credit_amount > 0
+            AND g.grant_id IS NULL""",
+    ),
+    # One that could not be handed out has a reason, and so has one of a deleted customer.
+    Check(
+        "cycle",
+        "subscription",
+        "its cycle waits for payment {0}, which is {1}",
+        """SELECT t.merchant_id, t.subscription_id, t.payment_id, p.state
+        FROM s AS t LEFT JOIN p ON p.merchant_id = t.merchant_id AND p.payment_id = t.payment_id
+        WHERE t.status = 'active' AND t.unpaid
+            AND (p.payment_id IS NULL OR p.account_id <> t.customer_id
+                OR (p.ended_at IS NOT NULL AND p.reason IS NULL))""",
+    ),
+)
+
 CHECKS = (
     *_ACCOUNT_CHECKS,
     *_GRANT_CHECKS,
@@ -395,4 +442,5 @@ CHECKS = (
     *_ENTRY_CHECKS,
     *_CYCLE_CHECKS,
     *_BUDGET_CHECKS,
+    *_PAYMENT_CHECKS,
 )

@@ -42,7 +42,10 @@ class CreateCreditGrantRequest(_message.Message):
     priority: _builtins.int
     """Burned lowest first, 0 to 1000; the source's default unless said."""
     request_id: _builtins.str
-    """Idempotency key, 1 to 255 characters; generated when absent."""
+    """Idempotency key, 1 to 255 characters; generated when absent. Ids in the shape of a payment's
+    (`pay_` and a ULID) or of a cycle's (`sub_`, a ULID, `/` and a number) are refused: they name
+    grants that the service makes.
+    """
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When it expires; must be in the future. Absent for never."""

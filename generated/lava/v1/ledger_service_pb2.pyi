@@ -236,7 +236,7 @@ class VerifyFinding(_message.Message):
     rule: _builtins.str
     """The rule: `overspend`, `balance`, `held`, `grant`, `once`, `entry`, `cycle`."""
     kind: _builtins.str
-    """What kind of row: `account`, `grant`, `hold`, `request`, `entry`."""
+    """What kind of row: `account`, `grant`, `hold`, `request`, `entry`, `payment`, `subscription`."""
     id: _builtins.str
     """The row's id."""
     detail: _builtins.str

@@ -68,7 +68,8 @@ class CreateSubscriptionRequest(_message.Message):
     """The merchant collects the plan's price and overage itself."""
     payment_method_id: _builtins.str
     """What the payment provider charges: the plan's price now and at each renewal, and overage at each
-    cycle's end. Without it, and without billed_externally, only free plans are allowed.
+    cycle's end. Without it, and without billed_externally, only free plans are allowed. With the
+    plan that the customer is on already, it is what is charged from the next time on.
     """
     def __init__(
         self,

@@ -11,6 +11,8 @@ import pytest
 
 from lava_grpc import config
 from lava_grpc.app.service import Service
+from lava_grpc.core.payments import Payment, PaymentKind
+from lava_grpc.gateway.payment_providers import ProviderAnswer, TestProvider
 from tests.integration.billing.calendar import Calendar, Shop, until
 from tests.support.service import running
 
@@ -177,3 +179,37 @@ async def test_two_services_on_one_database_buy_one_bundle(postgres_url: str) ->
         finally:
             await other.stop()
         await lava.verified()
+
+
+async def test_bundles_are_paid_by_the_card_that_the_plan_is(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[PaymentKind, str | None]] = []
+    charge = TestProvider.charge
+
+    async def charged(provider: TestProvider, payment: Payment) -> ProviderAnswer:
+        asked.append((payment.kind, payment.payment_method_id))
+        return await charge(provider, payment)
+
+    monkeypatch.setattr(TestProvider, "charge", charged)
+    async with running(sqlite_url, clock=Calendar(), payment_provider="test") as lava:
+        shop = Shop(lava, Calendar())
+        card, customers = "pm_test_card", [await lava.customer(), await lava.customer()]
+        plan = await shop.plan(
+            included_credit="0", credit_bundles=BUNDLE, default_auto_top_up_bundle_index=0
+        )
+        body = {"customer_id": customers[0], "plan_id": plan["plan_id"], "payment_method_id": card}
+        await lava.rest("POST", "/v1/subscriptions", body)
+        await shop.subscribe(customers[1], plan)
+        for customer in customers:
+            assert await shop.reserve(customer, "1") == 402
+            await lava.service.billing.top_ups.idle()
+            bundle = plan["credit_bundles"][0]["credit_bundle_id"]
+            bought = {"customer_id": customer, "credit_bundle_id": bundle}
+            await lava.rest("POST", "/v1/payments", bought)
+    kinds = [PaymentKind.AUTO_TOP_UP, PaymentKind.BUNDLE]
+    assert asked == [
+        (PaymentKind.SUBSCRIPTION, card),
+        *[(kind, card) for kind in kinds],
+        *[(kind, None) for kind in kinds],
+    ]

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from lava_grpc.core.cycles import DAY
+from lava_grpc.core.payments import Payment
 from lava_grpc.core.time import SECOND
 from lava_grpc.gateway.cashier import INSIST_DAYS
+from lava_grpc.gateway.payment_providers import ProviderAnswer, Taken
 from lava_grpc.store.database import Database
 from lava_grpc.store.payments import StorePayments
 from tests.integration.billing.calendar import Calendar, Shop, at, until
@@ -125,6 +127,36 @@ async def test_a_renewal_that_is_declined_is_asked_for_again_later(database_url:
         paid = await shop.subscription(customer)
         assert paid["credits"]["cycle_remaining"] == "25.0000000000"
         assert kinds(await shop.payments(customer))[-1] == ("renewal", "succeeded")
+
+
+async def test_a_renewal_that_was_declined_is_paid_by_the_card_that_came_since(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_shop(database_url) as shop:
+        provider = shop.lava.service.billing.payments._cashier.provider  # noqa: SLF001
+        asked: list[tuple[str, str | None]] = []
+
+        async def charged(payment: Payment) -> ProviderAnswer:
+            asked.append((payment.charge_key, payment.payment_method_id))
+            good = len(asked) == 1 or payment.payment_method_id == "pm_new"
+            return ProviderAnswer(Taken.SUCCEEDED if good else Taken.DECLINED, "expired")
+
+        async def known(*_: str) -> bool:
+            return True
+
+        monkeypatch.setattr(provider, "charge", charged)
+        monkeypatch.setattr(provider, "knows", known)
+        customer, plan = await shop.lava.customer(), await shop.plan(included_credit="25")
+        await charge(shop, customer, plan)
+        shop.calendar.instant = at(2024, 2, 29)
+        ident = (await until(lambda: shop.subscription(customer), is_unpaid))["unpaid_payment_id"]
+        await until(lambda: shop.payments(customer), lambda found: found[0]["reason"] == "expired")
+        changed = await charge(shop, customer, plan, "pm_new")
+        assert changed["subscription"]["payment_method_id"] == "pm_new"
+        shop.calendar.instant += INSIST_DAYS[0] * DAY + SECOND
+        await until(lambda: shop.subscription(customer), lambda it: not is_unpaid(it))
+        # Each card was asked with a key of its own.
+        assert asked[1:] == [(ident, CARD), (f"{ident}-1", "pm_new")]
 
 
 async def test_a_renewal_that_stays_declined_ends_the_subscription(database_url: str) -> None:

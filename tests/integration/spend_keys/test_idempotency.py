@@ -117,14 +117,16 @@ async def test_a_call_that_was_never_heard_of_again_is_not_done_twice(sqlite_url
         assert "unknown outcome" in refused(await post(service, "k", "/v1/customers", body))
 
 
-async def test_overdue_keys_are_swept(database_url: str) -> None:
+async def test_a_merchants_overdue_keys_are_swept_by_its_own_new_ones(database_url: str) -> None:
     database = Database(database_url)
     try:
         store = StoreIdempotency(database)
         for number in range(5):
             assert await store.begin("mer_1", f"k{number}", "m", "f", NOON) is None
-        assert await store.begin("mer_2", "k", "m", "f", NOON + DAY) is None
         assert SWEPT_MAX > 5
+        assert await store.begin("mer_2", "k", "m", "f", NOON + DAY) is None
+        assert await store.begin("mer_1", "k0", "m", "f", NOON + 1) is not None
+        assert await store.begin("mer_1", "k", "m", "f", NOON + DAY) is None
         for number in range(5):
             # Gone, so that each is new; within a day it would be told of.
             assert await store.begin("mer_1", f"k{number}", "m", "f", NOON + 1) is None

@@ -141,6 +141,7 @@ class Service:
         )
         resources, books = StoreResources(self._database), StoreBooks(self._database)
         spend_keys = StoreSpendKeys(self._database)
+        jobs = StoreJobs(self._database)
         directory = Directory(resources)
         recent = RecentHolds(books)
         estimator = Estimator(registry, prices, clock)
@@ -161,7 +162,7 @@ class Service:
             clock,
             Detaching(GonePolicy(settings.on_gone.value), settings.drain_seconds),
             expectations=expectations,
-            jobs=Jobs(StoreJobs(self._database), books, prices, clock),
+            jobs=Jobs(jobs, books, prices, clock),
         )
         authenticator = Authenticator(
             resources,
@@ -224,6 +225,7 @@ class Service:
                 ids=ids,
                 stored=self._provider_keys.stored,
                 expectations=expectations,
+                jobs=jobs,
             ),
             SigningUpstream(self._upstream, clock),
             self._closing,

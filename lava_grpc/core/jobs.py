@@ -14,7 +14,8 @@ class Job:
     """Which request pays for such work, and by what, once a later answer tells what it used.
 
     `usage` is what the request itself says of it (seconds of video to make), and
-    counts where no answer states any. `meter` is the customer's as it was.
+    counts where no answer states any. `meter` is the customer's as it was. One that
+    a spend key started is kept after it has `ended`: whose it is still counts then.
     """
 
     merchant_id: str
@@ -29,3 +30,6 @@ class Job:
     price_provider: str | None = None
     usage: Usage = NOTHING
     meter: Meter | None = None
+    # The key that started it; None where the merchant itself did.
+    spend_key_id: str | None = None
+    ended: bool = False

@@ -24,8 +24,14 @@ from lava_grpc.gateway.forward_call import ForwardCall
 from lava_grpc.gateway.headers import headers_to_send
 from lava_grpc.gateway.key_choice import KeyChooser, KeyUse, aws_signing
 from lava_grpc.gateway.key_pool import KeyTurns, Pool
+from lava_grpc.gateway.ports import JobStore
 from lava_grpc.gateway.principal import Principal
-from lava_grpc.gateway.spending import require_own_call, require_permitted
+from lava_grpc.gateway.spending import (
+    require_own_call,
+    require_own_work,
+    require_permitted,
+    work_named,
+)
 from lava_grpc.gateway.stored_keys import StoredKeys
 from lava_grpc.gateway.targets import Target, resolve_target
 from lava_grpc.gateway.upstream import UpstreamRequest
@@ -132,9 +138,11 @@ class Planner:
         ids: IdSource,
         stored: StoredKeys | None = None,
         expectations: Expectations | None = None,
+        jobs: JobStore | None = None,
     ) -> None:
         self._registry = registry
         self._expectations = expectations
+        self._jobs = jobs
         self._directory = directory
         self._estimator = estimator
         self._egress = egress
@@ -184,6 +192,8 @@ class Planner:
             held = await self._expected(merchant_id, customer_id, read)
         if spend_key is not None:
             require_permitted(spend_key, provider, read.call, read.estimate)
+            if (work := work_named(read.call)) is not None:
+                await self._require_own_work(spend_key, provider.id, work)
         facts = CallFacts(
             customer_id=customer_id,
             meter_id=meter.meter_id if meter else None,
@@ -224,6 +234,11 @@ class Planner:
             key_use=chosen.use,
             clamp=read.clamp,
         )
+
+    async def _require_own_work(self, key: SpendKey, provider: str, job_id: str) -> None:
+        jobs = self._jobs
+        job = None if jobs is None else await jobs.find(key.merchant_id, provider, job_id)
+        require_own_work(key, job)
 
     async def _expected(self, merchant_id: str, customer_id: str | None, read: _Read) -> Estimate:
         """What calls before this one let expect of it."""

@@ -49,6 +49,7 @@ class Jobs:
         call = plan.call
         now = self._clock.now()
         meters = (part.meter for part in plan.settle_parts if part.role is Role.CHARGE)
+        budgets = (part.account_id for part in plan.settle_parts if part.role is Role.BUDGET)
         await self._store.add(
             Job(
                 merchant_id=plan.merchant_id,
@@ -63,6 +64,8 @@ class Jobs:
                 price_provider=call.price_provider,
                 usage=call.request_usage,
                 meter=next(meters, None),
+                # A spend key's account has the key's id.
+                spend_key_id=next(budgets, None),
             ),
             now,
         )
@@ -76,7 +79,7 @@ class Jobs:
         if seen is None or seen.state is JobState.RUNNING:
             return None
         job = await self._store.find(merchant_id, provider.id, job_id)
-        if job is None:
+        if job is None or job.ended:
             return None
         if seen.state is JobState.RESULTS_ELSEWHERE:
             if seen.results is not None:
@@ -88,7 +91,7 @@ class Jobs:
         return job, self._end(job, hold, provider, reading, seen)
 
     async def forget(self, job: Job) -> None:
-        """The job is settled: whoever asks after it again finds nothing to do."""
+        """The job is settled: whoever asks after it again finds nothing to settle."""
         await self._store.forget(job)
 
     @staticmethod

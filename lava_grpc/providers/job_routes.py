@@ -46,8 +46,9 @@ def _video(path: str, query: str) -> Route | None:
     if (found := _VIDEO.search(path)) is not None:
         return _after(found.group(1), "video")
     if path.endswith(_MINIMAX):
-        task = parse_qs(query).get("task_id", [""])[0]
-        return _after(task, "video") if task else FREE
+        tasks = parse_qs(query).get("task_id", [])
+        # Which of several the host would answer for is not known here.
+        return _after(tasks[0], "video") if len(tasks) == 1 else FREE
     return None
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from lava_grpc.core.jobs import Job
 from lava_grpc.core.pricing import Basis, Meter, RateType, Tier, TierType
@@ -52,17 +53,22 @@ class StoreJobs:
         await self._database.write(work)
 
     async def find(self, merchant_id: str, provider: str, job_id: str) -> Job | None:
-        """The job, as long as it is not settled."""
+        """The job, as long as it is not settled; one of a spend key's after that too."""
         return await self._database.read(
             lambda connection: _find(connection, merchant_id, provider, job_id)
         )
 
     async def forget(self, job: Job) -> None:
-        """The job is settled, or never will be."""
-        change = delete(schema.jobs).where(
+        """The job is settled, or never will be. One of a spend key's is kept as ended."""
+        this = (
             _rows.merchant_id == job.merchant_id,
             _rows.provider == job.provider,
             _rows.job_id == job.job_id,
+        )
+        change = (
+            delete(schema.jobs).where(*this)
+            if job.spend_key_id is None
+            else update(schema.jobs).where(*this).values(call=_call(replace(job, ended=True)))
         )
         await self._database.write(lambda connection: connection.execute(change))
 
@@ -95,14 +101,6 @@ def _find(connection: Connection, merchant_id: str, provider: str, job_id: str) 
 
 
 def _values(job: Job) -> dict[str, object]:
-    call = {
-        "flavor": job.flavor,
-        "endpoint": job.endpoint,
-        "model": job.model,
-        "price_provider": job.price_provider,
-        "usage": job.usage.as_dict(),
-        "meter": _meter_document(job.meter) if job.meter else None,
-    }
     return {
         "merchant_id": job.merchant_id,
         "provider": job.provider,
@@ -110,8 +108,22 @@ def _values(job: Job) -> dict[str, object]:
         "request_id": job.request_id,
         "hold_id": job.hold_id,
         "created_at": job.created_at,
-        "call": json.dumps(call),
+        "call": _call(job),
     }
+
+
+def _call(job: Job) -> str:
+    call: dict[str, object] = {
+        "flavor": job.flavor,
+        "endpoint": job.endpoint,
+        "model": job.model,
+        "price_provider": job.price_provider,
+        "usage": job.usage.as_dict(),
+        "meter": _meter_document(job.meter) if job.meter else None,
+    }
+    if job.spend_key_id is not None:
+        call |= {"spend_key_id": job.spend_key_id, "ended": job.ended}
+    return json.dumps(call)
 
 
 def _job_of(row: Sequence[Any]) -> Job:
@@ -130,6 +142,8 @@ def _job_of(row: Sequence[Any]) -> Job:
         price_provider=call["price_provider"],
         usage=Usage.from_dict(call["usage"]),
         meter=_meter_of(merchant_id, call["meter"]) if call["meter"] else None,
+        spend_key_id=call.get("spend_key_id"),
+        ended=call.get("ended", False),
     )
 
 

@@ -61,6 +61,7 @@ async def forwarding(
             egress,
             clock=on.clock,
             ids=ids,
+            jobs=StoreJobs(on.database),
         )
         await upstream.start()
         try:

@@ -59,6 +59,8 @@ _KEPT = re.compile(
     r"/(?:files|uploads|batches|vector_stores|containers|evals|fine_tuning|skills|assistants|models)"
     r"(?:/|$)"
 )
+# Work that begins beside what is kept, and that a provider charges for in ways of its own.
+_BEGUN = re.compile(r"/(?:fine_tuning/jobs|graders/run|evals/[^/]+/runs)$")
 _CONVERSATION = re.compile(r"/v1/conversations(?:/[^/]+)?(?:/restart)?$")
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)/")
 _OLLAMA = {"/api/chat": "ollama", "/api/generate": "ollama", "/api/embed": "ollama_embed"}
@@ -107,9 +109,9 @@ def _compatible(provider: Provider, method: str, path: str, query: str) -> Route
         return Route("conversations")
     if provider.id == "ollama" and path in _OLLAMA:
         return Route(_OLLAMA[path])
-    if _KEPT.search(path) or method.upper() in _READ_METHODS:
+    if method.upper() in _READ_METHODS:
         return FREE
-    return Route(OTHER)
+    return FREE if _KEPT.search(path) and not _BEGUN.search(path) else Route(OTHER)
 
 
 def _by_end(provider: Provider, path: str) -> Route | None:

@@ -24,7 +24,6 @@ from lava_grpc.gateway.ports import Books, JobStore
 from lava_grpc.providers.base import Call, JobSeen, JobState, UsageReading
 from lava_grpc.providers.prices import PriceBook
 from lava_grpc.providers.provider import Provider
-from lava_grpc.providers.rates import Cost
 from lava_grpc.providers.tiers import named_tier
 
 _log = structlog.get_logger(__name__)
@@ -112,7 +111,8 @@ class Jobs:
         if not reading.stated:
             reading = replace(reading, usage=job.usage)
             flags = () if job.usage != NOTHING else (Flag.ESTIMATED,)
-        cost = self._cost(job, hold, provider, reading)
+        # At the prices of the hold's time.
+        cost = self._prices.cost_of_parts(provider, _call(job), reading, hold.created_at)
         return Settle(
             merchant_id=job.merchant_id,
             request_id=job.request_id,
@@ -128,23 +128,6 @@ class Jobs:
             flags=flags if cost.priced else (*flags, Flag.UNPRICED),
             failed=seen.state is JobState.FAILED,
             service_tier=named_tier(_call(job), reading.extra),
-        )
-
-    def _cost(self, job: Job, hold: Hold, provider: Provider, reading: UsageReading) -> Cost:
-        """The cost at the prices of the hold's time, of each call by itself."""
-        call = _call(job)
-        parts = reading.parts or ((reading.model, reading.usage),)
-        costs = [
-            self._prices.cost_of(
-                provider, call, replace(reading, model=model, usage=usage), hold.created_at
-            )
-            for model, usage in parts
-        ]
-        return Cost(
-            sum(cost.input for cost in costs),
-            sum(cost.output for cost in costs),
-            sum(cost.total for cost in costs),
-            priced=all(cost.priced for cost in costs),
         )
 
 

@@ -25,3 +25,10 @@ def defect(where: str, error: Exception) -> Refusal:
         where="".join(traceback.format_tb(error.__traceback__)),
     )
     return Refusal(Reason.INTERNAL, "internal error")
+
+
+def told(where: str, refusal: Refusal) -> Refusal:
+    """The refusal; one that tells of a defect goes to the log too."""
+    if refusal.reason is Reason.INTERNAL:
+        _log.error("internal_error", method=where, detail=refusal.message)
+    return refusal

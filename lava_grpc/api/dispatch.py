@@ -8,19 +8,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-import structlog
 from google.protobuf.message import Message
 from lava.v1 import gateway_service_pb2 as pb
 
 from lava_grpc.api.auth import Authenticator
-from lava_grpc.api.defects import defect
+from lava_grpc.api.defects import defect, told
+from lava_grpc.api.direct import DirectMethod, OneCommands, Reading
 from lava_grpc.api.idempotency import Once
 from lava_grpc.api.messages.forward import from_part, to_forward
 from lava_grpc.core.errors import Reason, Refusal
 from lava_grpc.gateway.forward_call import ForwardCall, ForwardHead, ForwardSummary
 from lava_grpc.gateway.principal import Principal
+
+C = TypeVar("C")
 
 Handler: TypeAlias = Callable[[Any, Principal, float | None], Awaitable[Message]]
 """Takes the RPC's request, the caller, and a deadline on the event loop's clock."""
@@ -35,8 +37,6 @@ PUBLIC = frozenset(("lava.v1.ModelService/ListModels", "lava.v1.ModelService/Lis
 
 ANONYMOUS = Principal(merchant_id="")
 """Who calls a public RPC without a good credential; no merchant has this id."""
-
-_log = structlog.get_logger(__name__)
 
 
 class Forward(Protocol):
@@ -58,12 +58,21 @@ class LocalDispatcher:
         forward: Forward,
         *,
         once: Once | None = None,
+        direct: OneCommands | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._once = once
         self._handlers = handlers
+        self._direct = direct or {}
         self._forward = forward
         self._closing: set[asyncio.Future[None]] = set()
+
+    def direct(self, method: str, reading: Reading[C]) -> DirectMethod[C] | None:
+        """What takes the method's calls where each is one command; None for other methods."""
+        use = self._direct.get(method)
+        if use is None:
+            return None
+        return DirectMethod(method, use, self._authenticator, reading)
 
     async def unary(
         self,
@@ -99,7 +108,7 @@ class LocalDispatcher:
                 )
             return await handler(request, principal, deadline)
         except Refusal as refusal:
-            raise _told(method, refusal) from None
+            raise told(method, refusal) from None
         except Exception as error:  # noqa: BLE001 - told to the log; the caller gets no detail
             raise defect(method, error) from None
 
@@ -118,7 +127,7 @@ class LocalDispatcher:
         try:
             await self._authenticator(credential, spend_keys=True)
         except Refusal as refusal:
-            raise _told(FORWARD, refusal) from None
+            raise told(FORWARD, refusal) from None
 
     async def forward(
         self, request: pb.ForwardRequest, *, credential: str
@@ -139,7 +148,7 @@ class LocalDispatcher:
             finally:
                 await self._close(parts)
         except Refusal as refusal:
-            raise _told(FORWARD, refusal) from None
+            raise told(FORWARD, refusal) from None
         except Exception as error:  # noqa: BLE001 - told to the log; the caller gets no detail
             raise defect(FORWARD, error) from None
 
@@ -153,10 +162,3 @@ class LocalDispatcher:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
         await asyncio.shield(closing)
-
-
-def _told(method: str, refusal: Refusal) -> Refusal:
-    """The refusal; one that tells of a defect goes to the log too."""
-    if refusal.reason is Reason.INTERNAL:
-        _log.error("internal_error", method=method, detail=refusal.message)
-    return refusal

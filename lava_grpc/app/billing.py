@@ -13,7 +13,7 @@ from lava_grpc.gateway.collector import Collector
 from lava_grpc.gateway.payment_providers import ManualProvider, PaymentProvider, TestProvider
 from lava_grpc.gateway.payments import Payments
 from lava_grpc.gateway.plans import Plans
-from lava_grpc.gateway.ports import BatchLedger, Books, Resources
+from lava_grpc.gateway.ports import Books, DeferringLedger, Resources
 from lava_grpc.gateway.subscriptions import Subscriptions
 from lava_grpc.gateway.top_ups import ToppingUp, TopUps
 from lava_grpc.store.billing import StoreBilling
@@ -37,7 +37,7 @@ class BillingParts:
         database: Database,
         resources: Resources,
         books: Books,
-        ledger: BatchLedger,
+        ledger: DeferringLedger,
         *,
         clock: Clock,
         ids: IdSource,

@@ -18,6 +18,7 @@ import structlog
 from lava_grpc import config
 from lava_grpc.api.auth import Authenticator
 from lava_grpc.api.dispatch import LocalDispatcher
+from lava_grpc.api.handlers.direct import build_direct
 from lava_grpc.api.handlers.wiring import build_handlers
 from lava_grpc.api.idempotency import Once
 from lava_grpc.app.billing import BillingParts
@@ -177,25 +178,27 @@ class Service:
         self._provider_keys = ProviderKeyParts(
             settings, self._database, registry, clock=clock, ids=ids
         )
+        authorizer = Authorizer(
+            self.billing.ledger,
+            directory,
+            estimator,
+            recent,
+            clock=clock,
+            ids=ids,
+            expectations=expectations,
+        )
+        reporter = Reporter(
+            self._ledger,
+            directory,
+            recent,
+            registry=registry,
+            prices=prices,
+            clock=clock,
+            expectations=expectations,
+        )
         handlers = build_handlers(
-            authorize=Authorizer(
-                self.billing.ledger,
-                directory,
-                estimator,
-                recent,
-                clock=clock,
-                ids=ids,
-                expectations=expectations,
-            ),
-            report=Reporter(
-                self._ledger,
-                directory,
-                recent,
-                registry=registry,
-                prices=prices,
-                clock=clock,
-                expectations=expectations,
-            ),
+            authorize=authorizer,
+            report=reporter,
             reservations=Reservations(self._ledger, books, directory, recent, clock=clock),
             customers=Customers(
                 resources, clock=clock, ids=ids, welcome=self.billing.subscriptions.welcome
@@ -233,7 +236,13 @@ class Service:
             ids=ids,
         )
         once = Once(StoreIdempotency(self._database), clock)
-        dispatcher = LocalDispatcher(authenticator, handlers, forwarder, once=once)
+        dispatcher = LocalDispatcher(
+            authenticator,
+            handlers,
+            forwarder,
+            once=once,
+            direct=build_direct(authorizer, reporter),
+        )
         self._grpc = GrpcServer(
             dispatcher,
             settings.grpc_address,

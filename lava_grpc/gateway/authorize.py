@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lava_grpc.core.commands import Held, HoldPart, PlaceHold
+from lava_grpc.core.deferred import DeferredCommand
 from lava_grpc.core.errors import Refusal, invalid
 from lava_grpc.core.hold import CallFacts, HoldKind, Role
 from lava_grpc.core.hold_policy import HoldPolicy
@@ -19,7 +20,7 @@ from lava_grpc.gateway.checks import fingerprint
 from lava_grpc.gateway.directory import Directory, or_refused
 from lava_grpc.gateway.estimates import Estimated, Estimator
 from lava_grpc.gateway.expectations import Expectations
-from lava_grpc.gateway.ports import BatchLedger
+from lava_grpc.gateway.ports import DeferringLedger
 from lava_grpc.gateway.principal import Principal
 from lava_grpc.gateway.recent import RecentHolds
 from lava_grpc.providers.expectation import expected
@@ -65,7 +66,7 @@ class Authorizer:
 
     def __init__(
         self,
-        ledger: BatchLedger,
+        ledger: DeferringLedger,
         directory: Directory,
         estimator: Estimator,
         recent: RecentHolds,
@@ -94,7 +95,28 @@ class Authorizer:
         if self._expects(principal, call):
             estimated = await self._expected(merchant_id, call, customer_id)
         command = self._command(principal, call, customer_id, meter, estimated)
-        return self._placed(command, await self._ledger.submit(command, deadline=deadline))
+        return self.placed(command, await self._ledger.submit(command, deadline=deadline))
+
+    def at_once(self, principal: Principal, call: AuthorizeCall) -> PlaceHold | None:
+        """The command of a call, for `defer`; None where something has to be looked up for it.
+
+        Refuses what can be told to be wrong without the ledger.
+        """
+        if call.provider_call is not None:
+            return None
+        customer, named = _names(principal, call)
+        if customer and not self._directory.is_customer_id(customer):
+            return None
+        meter = None
+        if named:
+            meter = self._directory.meter_at_hand(principal.merchant_id, named)
+            if meter is None:
+                return None
+        return self._command(principal, call, customer or None, meter, None)
+
+    def defer(self, deferred: DeferredCommand) -> None:
+        """See `gateway.ports.DeferringLedger.defer`."""
+        self._ledger.defer(deferred)
 
     async def many(
         self, principal: Principal, calls: Sequence[AuthorizeCall], *, deadline: float | None = None
@@ -158,7 +180,8 @@ class Authorizer:
             dry_run=call.dry_run,
         )
 
-    def _placed(self, command: PlaceHold, outcome: Outcome) -> Held:
+    def placed(self, command: PlaceHold, outcome: Outcome) -> Held:
+        """The hold that was placed, remembered for who settles it."""
         if not isinstance(outcome, Held):
             raise TypeError(outcome)
         if not command.dry_run:
@@ -166,7 +189,7 @@ class Authorizer:
         return outcome
 
     def _placed_or_not(self, command: PlaceHold, outcome: Outcome) -> Held | Refusal:
-        return outcome if isinstance(outcome, Refusal) else self._placed(command, outcome)
+        return outcome if isinstance(outcome, Refusal) else self.placed(command, outcome)
 
     def _expects(self, principal: Principal, call: AuthorizeCall) -> bool:
         """Whether what is held is what is to be expected of a provider call."""

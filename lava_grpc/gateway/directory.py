@@ -34,12 +34,24 @@ class Directory:
         An id is taken at its word, since the ledger refuses one without an account.
         Refuses NOT_FOUND for a reference id that nobody has.
         """
-        if ident.startswith(CUSTOMER_PREFIX):
+        if self.is_customer_id(ident):
             return ident
         customer = await self._resources.customer(merchant_id, ident)
         if customer is None:
             raise not_found("customer", ident, field="customer_id")
         return customer.customer_id
+
+    @staticmethod
+    def is_customer_id(ident: str) -> bool:
+        """Whether `customer_id` says the same without looking anything up."""
+        return ident.startswith(CUSTOMER_PREFIX)
+
+    def meter_at_hand(self, merchant_id: str, ident: str) -> Meter | None:
+        """The meter with this slug or id, where it is remembered."""
+        kept = self._meters.get((merchant_id, ident))
+        if kept is None or kept[0] <= asyncio.get_running_loop().time():
+            return None
+        return kept[1]
 
     async def customer_filter(self, merchant_id: str, ident: str) -> str:
         """As `customer_id`, to filter by: a name that nobody has is taken for an id.
@@ -67,7 +79,7 @@ class Directory:
         found: dict[str, str | Refusal] = {}
         asked: list[str] = []
         for ident in set(idents):
-            if ident.startswith(CUSTOMER_PREFIX):
+            if self.is_customer_id(ident):
                 found[ident] = ident
             else:
                 asked.append(ident)
@@ -89,16 +101,15 @@ class Directory:
 
     async def meter(self, merchant_id: str, ident: str) -> Meter:
         """The meter with this slug or id; refuses NOT_FOUND."""
+        kept = self.meter_at_hand(merchant_id, ident)
+        if kept is not None:
+            return kept
         key = (merchant_id, ident)
-        now = asyncio.get_running_loop().time()
-        kept = self._meters.get(key)
-        if kept is not None and kept[0] > now:
-            return kept[1]
         named = await self._resources.meter(merchant_id, ident)
         if named is None:
             self._meters.pop(key, None)
             raise not_found("meter", ident, field="meter_slug")
-        self._meters[key] = (now + self._meter_seconds, named.meter)
+        self._meters[key] = (asyncio.get_running_loop().time() + self._meter_seconds, named.meter)
         self._meters.move_to_end(key)
         if len(self._meters) > METERS_MAX:
             self._meters.popitem(last=False)

@@ -8,6 +8,7 @@ from typing import Protocol
 from lava_grpc.core.account import Account, Grant
 from lava_grpc.core.books import RecordFilter, StoredEntry, VerifyReport
 from lava_grpc.core.commands import Command
+from lava_grpc.core.deferred import DeferredCommand
 from lava_grpc.core.hold import Hold, HoldState
 from lava_grpc.core.jobs import Job
 from lava_grpc.core.kept import Kept, KeptState
@@ -54,6 +55,14 @@ class BatchLedger(Ledger, Protocol):
         go on where their caller goes. Refuses OVERLOADED, and does none of them,
         where the queue has no room for all.
         """
+        ...
+
+
+class DeferringLedger(BatchLedger, Protocol):
+    """A ledger that takes commands before they are made."""
+
+    def defer(self, deferred: DeferredCommand) -> None:
+        """Queue a command that is made when its batch is. Refuses OVERLOADED as `submit` does."""
         ...
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from lava_grpc.core.commands import Settle, Settled, SettlePart
+from lava_grpc.core.deferred import DeferredCommand
 from lava_grpc.core.errors import Refusal, invalid, not_found
 from lava_grpc.core.hold import CallFacts, Hold, Role
 from lava_grpc.core.ledger import Outcome
@@ -19,7 +20,7 @@ from lava_grpc.core.usage import NOTHING, Usage
 from lava_grpc.gateway.checks import fingerprint
 from lava_grpc.gateway.directory import Directory, or_refused
 from lava_grpc.gateway.expectations import Expectations
-from lava_grpc.gateway.ports import BatchLedger
+from lava_grpc.gateway.ports import DeferringLedger
 from lava_grpc.gateway.principal import Principal
 from lava_grpc.gateway.recent import HoldFacts, RecentHolds
 from lava_grpc.providers.answer import RawAnswer, call_answered, read_answer, require_usage
@@ -87,7 +88,7 @@ class Reporter:
 
     def __init__(
         self,
-        ledger: BatchLedger,
+        ledger: DeferringLedger,
         directory: Directory,
         recent: RecentHolds,
         *,
@@ -118,12 +119,44 @@ class Reporter:
         if report.response is not None:
             (answer,) = map(or_refused, await self._answers([(report, hold)]))
         command = self._command(merchant_id, report, hold, customer_id, meter, answer)
-        settled = await self._ledger.submit(command, deadline=deadline)
-        if not isinstance(settled, Settled):
-            raise TypeError(settled)
-        if not settled.replayed:
-            self._learn(command, hold)
-        return settled
+        outcome = await self._ledger.submit(command, deadline=deadline)
+        return self.settled(command, outcome, hold=hold)
+
+    def at_once(self, principal: Principal, report: Report) -> Settle | None:
+        """The command of a report, for `defer`; None where something has to be looked up for it.
+
+        Refuses what can be told to be wrong without the ledger.
+        """
+        if report.response is not None:
+            return None
+        merchant_id, hold = principal.merchant_id, None
+        if report.reservation_id:
+            hold = self._recent.at_hand(merchant_id, report.reservation_id)
+        if hold is None and _may_have_hold(report):
+            return None
+        customer = _customer_named(principal, report, hold)
+        if customer and not self._directory.is_customer_id(customer):
+            return None
+        named, meter = _meter_named(principal, report, hold), None
+        if named:
+            meter = self._directory.meter_at_hand(merchant_id, named)
+            if meter is None:
+                return None
+        return self._command(merchant_id, report, hold, customer or None, meter, None)
+
+    def defer(self, deferred: DeferredCommand) -> None:
+        """See `gateway.ports.DeferringLedger.defer`."""
+        self._ledger.defer(deferred)
+
+    def settled(
+        self, command: Settle, outcome: Outcome, *, hold: HoldFacts | None = None
+    ) -> Settled:
+        """What was charged, noted for who goes by it. `hold` is told where it is known."""
+        if not isinstance(outcome, Settled):
+            raise TypeError(outcome)
+        if not outcome.replayed:
+            self._learn(command, hold or outcome.hold)
+        return outcome
 
     async def many(
         self, principal: Principal, reports: Sequence[Report], *, deadline: float | None = None

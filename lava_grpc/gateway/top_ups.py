@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from lava_grpc.core.account import AccountKind
 from lava_grpc.core.commands import Command, PlaceHold
+from lava_grpc.core.deferred import DeferredCommand
 from lava_grpc.core.errors import Reason, Refusal
 from lava_grpc.core.hold import Role
 from lava_grpc.core.ids import IdSource
@@ -19,7 +20,7 @@ from lava_grpc.core.payments import Payment, PaymentKind, PaymentState
 from lava_grpc.core.plans import Bundle, Enrolment
 from lava_grpc.core.time import SECOND, Clock
 from lava_grpc.gateway.cashier import Cashier
-from lava_grpc.gateway.ports import BatchLedger, Billing, Books, PaymentStore
+from lava_grpc.gateway.ports import Billing, Books, DeferringLedger, PaymentStore
 
 _log = structlog.get_logger(__name__)
 
@@ -176,7 +177,7 @@ class TopUps:
 class ToppingUp:
     """A ledger that has `TopUps` told of every hold that a customer's credit did not cover."""
 
-    def __init__(self, ledger: BatchLedger, top_ups: TopUps) -> None:
+    def __init__(self, ledger: DeferringLedger, top_ups: TopUps) -> None:
         self._ledger = ledger
         self._top_ups = top_ups
 
@@ -185,7 +186,7 @@ class ToppingUp:
         try:
             return await self._ledger.submit(command, deadline=deadline)
         except Refusal as refusal:
-            self._note(command, refusal)
+            self.note(command, refusal)
             raise
 
     async def submit_many(
@@ -195,10 +196,15 @@ class ToppingUp:
         outcomes = await self._ledger.submit_many(commands, deadline=deadline)
         for command, outcome in zip(commands, outcomes, strict=True):
             if isinstance(outcome, Refusal):
-                self._note(command, outcome)
+                self.note(command, outcome)
         return outcomes
 
-    def _note(self, command: Command, refusal: Refusal) -> None:
+    def defer(self, deferred: DeferredCommand) -> None:
+        """See `gateway.ports.DeferringLedger.defer`."""
+        self._ledger.defer(_Noted(self.note, deferred))
+
+    def note(self, command: Command, refusal: Refusal) -> None:
+        """Tell of a refused command, where it was for want of a customer's credit."""
         facts = refusal.facts
         if refusal.reason is not Reason.INSUFFICIENT_CREDITS or not isinstance(command, PlaceHold):
             return
@@ -207,3 +213,23 @@ class ToppingUp:
         meter_id = next((part.meter_id for part in command.parts if part.role is Role.CHARGE), None)
         required = parse_amount(facts["required"], "required")
         self._top_ups.note(Short(command.merchant_id, facts["account_id"], meter_id, required))
+
+
+class _Noted:
+    """See `DeferredCommand`: notes what became of another one."""
+
+    __slots__ = ("_command", "_deferred", "_note")
+
+    def __init__(self, note: Callable[[Command, Refusal], None], deferred: DeferredCommand) -> None:
+        self._note = note
+        self._deferred = deferred
+        self._command: Command | None = None
+
+    def make(self) -> Command | None:
+        self._command = self._deferred.make()
+        return self._command
+
+    def conclude(self, outcome: Outcome) -> None:
+        if self._command is not None and isinstance(outcome, Refusal):
+            self._note(self._command, outcome)
+        self._deferred.conclude(outcome)

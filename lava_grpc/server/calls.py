@@ -13,6 +13,7 @@ from lava.v1 import gateway_service_pb2 as pb
 
 from lava_grpc.api.credentials import find_credential
 from lava_grpc.api.defects import defect
+from lava_grpc.api.direct import Reading
 from lava_grpc.api.dispatch import FORWARD
 from lava_grpc.api.gate import Gate
 from lava_grpc.api.status import grpc_code, rpc_status
@@ -36,23 +37,28 @@ def unary_call(
     method: str, request_type: type[Message], dispatcher: Dispatcher, gate: Gate
 ) -> UnaryCall:
     """What answers `method`. Messages are read here, so that a bad one is refused as others are."""
-    parse = request_type.FromString
+    read = _reader(request_type)
+    direct = dispatcher.direct(method, Reading(read, credential_of, timeout_seconds))
 
     async def call(raw: bytes, context: Context) -> bytes:
         try:
             gate.enter()
             try:
+                if direct is not None:
+                    told = await direct(raw, context)
+                    if isinstance(told, bytes):
+                        return told
+                    if told is not None:
+                        raise told
                 answer = await dispatcher.unary(
                     method,
-                    parse(raw),
+                    read(raw),
                     credential=credential_of(context),
                     timeout_seconds=timeout_seconds(context),
                 )
                 return answer.SerializeToString()
             finally:
                 gate.leave()
-        except DecodeError:
-            refusal = unreadable(request_type)
         except Refusal as said:
             refusal = said
         except Exception as error:  # noqa: BLE001 - gRPC would tell the caller what it says
@@ -60,6 +66,18 @@ def unary_call(
         return await refuse(context, refusal)
 
     return call
+
+
+def _reader(request_type: type[Message]) -> Callable[[bytes], Message]:
+    parse = request_type.FromString
+
+    def read(raw: bytes) -> Message:
+        try:
+            return parse(raw)
+        except DecodeError:
+            raise unreadable(request_type) from None
+
+    return read
 
 
 def forward_call(dispatcher: Dispatcher, gate: Gate) -> StreamCall:

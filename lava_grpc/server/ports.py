@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 from lava.v1 import gateway_service_pb2
+
+from lava_grpc.api.direct import Answer, Reading
+
+C = TypeVar("C")
+
+Direct: TypeAlias = Callable[[bytes, C], Awaitable[Answer]]
 
 
 class Dispatcher(Protocol):
@@ -21,6 +27,13 @@ class Dispatcher(Protocol):
         """The answer of `method`, e.g. `lava.v1.MeterService/CreateMeter`.
 
         Of an RPC that streams both ways it is one message's answer.
+        """
+        ...
+
+    def direct(self, method: str, reading: Reading[C]) -> Direct[C] | None:
+        """What takes the method's calls as they arrive; None where nothing does.
+
+        Its answer is None where a call must go through `unary` after all.
         """
         ...
 

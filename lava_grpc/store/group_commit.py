@@ -19,6 +19,7 @@ from typing import Protocol, TypeAlias
 import structlog
 
 from lava_grpc.core.commands import Command, PlaceHold
+from lava_grpc.core.deferred import DeferredCommand
 from lava_grpc.core.errors import InvariantBroken, Reason, Refusal
 from lava_grpc.core.ledger import Outcome
 from lava_grpc.store.database import Database, unavailable
@@ -62,6 +63,10 @@ class _One:
     commands: tuple[Command]
     answer: asyncio.Future[Outcome]
     deadline: float | None
+    count = 1
+
+    def ready(self, now: float) -> bool:
+        return _in_time(self, now)
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         # A caller that has gone is told nothing; its command stands.
@@ -77,12 +82,48 @@ class _Many:
     answer: asyncio.Future[Sequence[Outcome]]
     deadline: float | None
 
+    @property
+    def count(self) -> int:
+        return len(self.commands)
+
+    def ready(self, now: float) -> bool:
+        return _in_time(self, now)
+
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         if not self.answer.done():
             self.answer.set_result(outcomes)
 
 
-_Waiting: TypeAlias = _One | _Many
+@dataclass(slots=True)
+class _Deferred:
+    """A command that is made when its batch is."""
+
+    deferred: DeferredCommand
+    commands: tuple[Command, ...] = ()
+    count = 1
+
+    def ready(self, _now: float) -> bool:
+        command = self.deferred.make()
+        if command is None:
+            return False
+        self.commands = (command,)
+        return True
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        self.deferred.conclude(outcomes[0])
+
+
+_Waiting: TypeAlias = _One | _Many | _Deferred
+
+
+def _in_time(waiting: _One | _Many, now: float) -> bool:
+    """Whether somebody waits still, and may; who may not is told."""
+    if waiting.answer.done():
+        return False
+    if waiting.deadline is not None and waiting.deadline <= now:
+        waiting.tell([_too_late()] * waiting.count)
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +223,11 @@ class GroupCommit:
             return list(await asyncio.shield(answers[0]))
         return [outcome for part in answers for outcome in await asyncio.shield(part)]
 
+    def defer(self, deferred: DeferredCommand) -> None:
+        """See `gateway.ports.DeferringLedger.defer`."""
+        self._check_room(1)
+        self._add(_Deferred(deferred))
+
     def _check_room(self, count: int) -> None:
         """Refuse what the queue has no room for; an empty queue has room for any one call."""
         if self._closing or self._task is None or self._task.done():
@@ -191,7 +237,7 @@ class GroupCommit:
 
     def _add(self, waiting: _Waiting) -> None:
         self._queue.append(waiting)
-        self._waiting += len(waiting.commands)
+        self._waiting += waiting.count
         if self._waiting >= self._wake_size:
             self._wake.set()
 
@@ -229,17 +275,12 @@ class GroupCommit:
         now = asyncio.get_running_loop().time()
         batch: list[_Waiting] = []
         room = self._bounds.batch_commands_max
-        while self._queue and len(self._queue[0].commands) <= room:
+        while self._queue and self._queue[0].count <= room:
             waiting = self._queue.popleft()
-            count = len(waiting.commands)
-            self._waiting -= count
-            if waiting.answer.done():
-                continue
-            if waiting.deadline is not None and waiting.deadline <= now:
-                waiting.tell([_too_late()] * count)
-                continue
-            batch.append(waiting)
-            room -= count
+            self._waiting -= waiting.count
+            if waiting.ready(now):
+                batch.append(waiting)
+                room -= waiting.count
         return batch
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
@@ -253,7 +294,7 @@ class GroupCommit:
                 _tell_all(batch, unavailable())
             elif len(batch) > 1:
                 await self._commit_apart(batch)
-            elif len(batch[0].commands) > 1:
+            elif batch[0].count > 1:
                 await self._commit_each(batch[0])
             else:
                 _log.error("ledger command failed", error=type(error).__name__)
@@ -261,7 +302,7 @@ class GroupCommit:
             return
         start = 0
         for waiting in batch:
-            end = start + len(waiting.commands)
+            end = start + waiting.count
             waiting.tell(outcomes[start:end])
             start = end
 
@@ -330,12 +371,12 @@ class GroupCommit:
 
 
 def _size(batch: Iterable[_Waiting]) -> int:
-    return sum(len(waiting.commands) for waiting in batch)
+    return sum(waiting.count for waiting in batch)
 
 
 def _tell_all(batch: Iterable[_Waiting], refusal: Refusal) -> None:
     for waiting in batch:
-        waiting.tell([refusal] * len(waiting.commands))
+        waiting.tell([refusal] * waiting.count)
 
 
 def _overloaded(why: str) -> Refusal:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from lava_grpc.core.commands import Command, Settle
+from lava_grpc.core.deferred import DeferredCommand
 from lava_grpc.core.errors import Reason, Refusal
 from lava_grpc.core.hold import CallFacts, Hold, HoldKind, HoldState, Role
 from lava_grpc.core.ledger import Outcome
@@ -75,6 +76,9 @@ class KeptCommands:
         del deadline
         self.asked += commands
         return [DONE] * len(commands)
+
+    def defer(self, deferred: DeferredCommand) -> None:
+        raise NotImplementedError
 
 
 class Still:

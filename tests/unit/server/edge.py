@@ -35,6 +35,9 @@ class Steered:
         self.chunks = 1
         self.parts: AsyncIterator[pb.ForwardResponse] | None = None
 
+    def direct(self, _method: str, _reading: object) -> None:
+        """Every call goes the long way."""
+
     async def unary(
         self, method: str, request: Message, *, credential: str, timeout_seconds: float | None
     ) -> Message:

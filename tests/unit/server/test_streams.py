@@ -31,6 +31,9 @@ class Answering:
         self.changed = asyncio.Condition()
         self.refusals: dict[str, Exception] = {}
 
+    def direct(self, _method: str, _reading: object) -> None:
+        """Every call goes the long way."""
+
     async def unary(
         self, method: str, request: Message, *, credential: str, timeout_seconds: float | None
     ) -> Message:

@@ -1,0 +1,139 @@
+"""Calls that are one command of the ledger each, read and answered where its batches are made.
+
+Such a call waits, as it arrived, until the ledger makes up its next batch; all that wait
+are then read one right after the other, and answered so too. What takes a look-up first
+goes the long way, through `dispatch.LocalDispatcher.unary`, which says the same to everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
+
+from lava_grpc.api.auth import Authenticator
+from lava_grpc.api.defects import defect, told
+from lava_grpc.core.commands import Command
+from lava_grpc.core.deferred import DeferredCommand
+from lava_grpc.core.errors import Reason, Refusal
+from lava_grpc.core.ledger import Outcome
+from lava_grpc.gateway.principal import Principal
+
+C = TypeVar("C")
+
+Answer: TypeAlias = bytes | Refusal | None
+"""A message, a no, or None where the call must go the long way."""
+
+
+class OneCommand(Protocol):
+    """A use case whose calls are one command of the ledger each."""
+
+    # Whether a call whose caller has gone need not be made any more.
+    needs_caller: bool
+
+    def command(self, request: Any, principal: Principal) -> Command | None:  # noqa: ANN401 - the RPC's request
+        """The command; None where that takes a look-up. Raises a Refusal for a no."""
+        ...
+
+    def answer(self, command: Any, outcome: Outcome) -> Message:  # noqa: ANN401 - one of its own commands
+        """What its caller is told of an outcome that is no Refusal."""
+        ...
+
+    def defer(self, deferred: DeferredCommand) -> None:
+        """See `gateway.ports.DeferringLedger.defer`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[C]):
+    """How an edge reads what came in: `request` refuses bytes that are no message."""
+
+    request: Callable[[bytes], Message]
+    credential: Callable[[C], str]
+    seconds_left: Callable[[C], float | None]
+
+
+class DirectMethod(Generic[C]):
+    """Takes the calls of one method, each as bytes and the edge's own context."""
+
+    def __init__(
+        self, name: str, use: OneCommand, authenticator: Authenticator, reading: Reading[C]
+    ) -> None:
+        self.name = name
+        self.use = use
+        self._authenticator = authenticator
+        self._reading = reading
+
+    def __call__(self, raw: bytes, context: C) -> Awaitable[Answer]:
+        """The answer to come; refuses OVERLOADED at once."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.use.defer(_Call(self, raw, context, answer))
+        # What happened is charged though nobody waits for it any more.
+        return answer if self.use.needs_caller else asyncio.shield(answer)
+
+    def command_of(self, raw: bytes, context: C) -> Command | None:
+        """The command of a call; None where that takes a look-up."""
+        principal = self._authenticator.remembered(self._reading.credential(context))
+        if principal is None:
+            return None
+        left = self._reading.seconds_left(context)
+        if left is not None and left <= 0:
+            raise Refusal(Reason.DEADLINE_EXCEEDED, "the deadline passed before the call began")
+        return self.use.command(self._reading.request(raw), principal)
+
+    def answer_to(self, command: Command | None, outcome: Outcome) -> bytes:
+        """What the caller of a command is told; raises the Refusal where the outcome is one."""
+        if isinstance(outcome, Refusal):
+            raise outcome
+        return self.use.answer(command, outcome).SerializeToString()
+
+
+class _Call(Generic[C]):
+    """See `DeferredCommand`."""
+
+    __slots__ = ("_answer", "_command", "_context", "_method", "_raw")
+
+    def __init__(
+        self, method: DirectMethod[C], raw: bytes, context: C, answer: asyncio.Future[Answer]
+    ) -> None:
+        self._method = method
+        self._raw = raw
+        self._context = context
+        self._answer = answer
+        self._command: Command | None = None
+
+    def make(self) -> Command | None:
+        if self._answer.done():
+            return None
+        try:
+            self._command = self._method.command_of(self._raw, self._context)
+        except Refusal as refusal:
+            self._tell(told(self._method.name, refusal))
+        except Exception as error:  # noqa: BLE001 - told to the log; the caller gets no detail
+            self._tell(defect(self._method.name, error))
+        else:
+            if self._command is None:
+                self._tell(None)
+        return self._command
+
+    def conclude(self, outcome: Outcome) -> None:
+        try:
+            answer = self._method.answer_to(self._command, outcome)
+        except Refusal as refusal:
+            self._tell(told(self._method.name, refusal))
+        except Exception as error:  # noqa: BLE001 - told to the log; the caller gets no detail
+            self._tell(defect(self._method.name, error))
+        else:
+            self._tell(answer)
+
+    def _tell(self, answer: Answer) -> None:
+        # A caller that has gone is told nothing; its command stands.
+        if not self._answer.done():
+            self._answer.set_result(answer)
+
+
+OneCommands: TypeAlias = Mapping[str, OneCommand]
+"""By full method name: `lava.v1.GatewayService/Authorize`."""

@@ -1,0 +1,182 @@
+"""Calls that are one command each: read and answered where the ledger's batches are made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+import structlog
+from google.protobuf.message import Message
+from lava.v1 import gateway_service_pb2 as pb
+
+from lava_grpc.api.direct import DirectMethod, Reading
+from lava_grpc.core.account import Account, AccountKind
+from lava_grpc.core.commands import Command, ExpireGrants, Touched
+from lava_grpc.core.deferred import DeferredCommand
+from lava_grpc.core.errors import Reason, Refusal, invalid
+from lava_grpc.core.ledger import Outcome
+from lava_grpc.gateway.principal import Principal
+
+COMMAND = ExpireGrants("mer_1", "con_1")
+OUTCOME = Touched(Account("mer_1", "con_1", AccountKind.CUSTOMER, 0, 0, 0, closed=False))
+RAW = pb.AuthorizeRequest(customer_id="con_1").SerializeToString()
+METHOD = "lava.v1.GatewayService/Authorize"
+
+
+@dataclass
+class Caller:
+    """An edge's context."""
+
+    credential: str = "good"
+    seconds_left: float | None = None
+
+
+class Using:
+    """A use case, and the ledger's queue."""
+
+    def __init__(self, *, needs_caller: bool = True) -> None:
+        self.needs_caller = needs_caller
+        self.queue: deque[DeferredCommand] = deque()
+        self.asked: list[tuple[str, Principal]] = []
+        self.found: Command | None = COMMAND
+        self.error: Exception | None = None
+        self.answer_error: Exception | None = None
+
+    def command(self, request: pb.AuthorizeRequest, principal: Principal) -> Command | None:
+        self.asked.append((request.customer_id, principal))
+        if self.error is not None:
+            raise self.error
+        return self.found
+
+    def answer(self, command: Command, outcome: Outcome) -> Message:
+        assert (command, outcome) == (COMMAND, OUTCOME)
+        if self.answer_error is not None:
+            raise self.answer_error
+        return pb.AuthorizeResponse(available="1.0")
+
+    def defer(self, deferred: DeferredCommand) -> None:
+        self.queue.append(deferred)
+
+    def batch(self, outcome: Outcome = OUTCOME) -> int:
+        """Make and conclude all that wait; how many commands that was."""
+        made = 0
+        while self.queue:
+            deferred = self.queue.popleft()
+            if deferred.make() is not None:
+                made += 1
+                deferred.conclude(outcome)
+        return made
+
+
+class Keys:
+    def remembered(self, credential: str, *, spend_keys: bool = False) -> Principal | None:
+        assert not spend_keys
+        return Principal("mer_1") if credential == "good" else None
+
+
+def _read(raw: bytes) -> Message:
+    if raw == b"\xff":
+        raise invalid("request", "is no message")
+    return pb.AuthorizeRequest.FromString(raw)
+
+
+def _direct(use: Using) -> DirectMethod[Caller]:
+    reading: Reading[Caller] = Reading(_read, lambda c: c.credential, lambda c: c.seconds_left)
+    return DirectMethod(METHOD, use, cast("Any", Keys()), reading)
+
+
+async def test_a_call_is_read_with_its_batch_and_answered_with_it() -> None:
+    use = Using()
+    direct = _direct(use)
+    waiting = [asyncio.ensure_future(direct(RAW, Caller())) for _ in range(2)]
+    assert use.asked == []
+    assert use.batch() == 2
+    assert use.asked == [("con_1", Principal("mer_1"))] * 2
+    for answer in waiting:
+        raw = await answer
+        assert isinstance(raw, bytes)
+        assert pb.AuthorizeResponse.FromString(raw).available == "1.0"
+
+
+async def test_who_is_not_known_and_what_takes_a_look_up_goes_the_long_way() -> None:
+    use = Using()
+    direct = _direct(use)
+    stranger = direct(RAW, Caller("unknown"))
+    assert use.batch() == 0
+    assert await stranger is None
+    assert use.asked == []
+    use.found = None
+    unheard = direct(RAW, Caller())
+    assert use.batch() == 0
+    assert await unheard is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "caller", "error", "reason"),
+    [
+        (RAW, Caller(seconds_left=0.0), None, Reason.DEADLINE_EXCEEDED),
+        (b"\xff", Caller(), None, Reason.INVALID_FIELD),
+        (RAW, Caller(), invalid("amount", "must be positive"), Reason.INVALID_FIELD),
+    ],
+)
+async def test_a_no_that_needs_no_ledger_is_told_and_is_no_command(
+    raw: bytes, caller: Caller, error: Exception | None, reason: Reason
+) -> None:
+    use = Using()
+    use.error = error
+    told = _direct(use)(raw, caller)
+    assert use.batch() == 0
+    refusal = await told
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is reason
+
+
+async def test_a_refused_command_is_told_so_though_it_was_never_made() -> None:
+    use = Using()
+    refusal = Refusal(Reason.INSUFFICIENT_CREDITS, "no credit")
+    made = _direct(use)(RAW, Caller())
+    assert use.batch(refusal) == 1
+    assert await made is refusal
+    left = _direct(use)(RAW, Caller())
+    use.queue.popleft().conclude(refusal)
+    assert await left is refusal
+
+
+async def test_a_hold_that_nobody_waits_for_is_not_made_and_a_report_is() -> None:
+    for needs_caller, made in ((True, 0), (False, 1)):
+        use = Using(needs_caller=needs_caller)
+        waiting = asyncio.ensure_future(_direct(use)(RAW, Caller()))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert use.batch() == made
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_is_dropped() -> None:
+    use = Using()
+    waiting = asyncio.ensure_future(_direct(use)(RAW, Caller()))
+    deferred = use.queue.popleft()
+    assert deferred.make() == COMMAND
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    deferred.conclude(OUTCOME)
+
+
+@pytest.mark.parametrize("where", ["command", "answer"])
+async def test_a_defect_is_logged_without_its_words_and_told_without_detail(where: str) -> None:
+    use = Using()
+    error = ValueError("a secret")
+    use.error, use.answer_error = (error, None) if where == "command" else (None, error)
+    with structlog.testing.capture_logs() as logs:
+        told = _direct(use)(RAW, Caller())
+        use.batch()
+        refusal = await told
+    assert isinstance(refusal, Refusal)
+    assert (refusal.reason, refusal.message) == (Reason.INTERNAL, "internal error")
+    assert [line["event"] for line in logs] == ["internal_error"]
+    assert "a secret" not in str(logs)

@@ -357,7 +357,7 @@ def reads_of(wanted: Wanted) -> list[tuple[str, Statement]]:
         ("enrolments", "enrolments", list(wanted.enrolments)),
         ("budgets", "budgets", [key for key in accounts if key[1].startswith(SPEND_KEY_PREFIX)]),
     )
-    return [(into, Statement(name, rows.dumps(keys))) for into, name, keys in reads if keys]
+    return [(into, Statement(name, keys)) for into, name, keys in reads if keys]
 
 
 def writes_of(changes: Changes, ids: IdSource, now: Instant) -> list[Statement]:
@@ -398,10 +398,10 @@ def writes_of(changes: Changes, ids: IdSource, now: Instant) -> list[Statement]:
         ("update_budgets", [rows.budget_update(budget) for budget in changes.budgets.values()]),
         ("insert_entries", [rows.entry_row(entry, ids.ulid(now)) for entry in changes.entries]),
     )
-    return [Statement(name, rows.dumps(values)) for name, values in writes if values]
+    return [Statement(name, values) for name, values in writes if values]
 
 
 def deliveries_of(happenings: Sequence[Happening], ids: IdSource, now: Instant) -> list[Statement]:
     """The statement that puts events into the outbox, one where there are any."""
     values = [rows.delivery_row(happening, ids.ulid(now), now) for happening in happenings]
-    return [Statement("insert_deliveries", rows.dumps(values))] if values else []
+    return [Statement("insert_deliveries", values)] if values else []

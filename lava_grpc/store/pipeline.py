@@ -31,7 +31,7 @@ class Step:
 
     name: str
     text: str
-    parameters: tuple[str, ...] = ()
+    parameters: tuple[bytes, ...] = ()
 
 
 class Pipeline:
@@ -82,7 +82,7 @@ class Pipeline:
         if is_new:
             self._libpq.send_prepare(name, step.text.encode())
             self._prepared.add(step.name)
-        self._libpq.send_query_prepared(name, [value.encode() for value in step.parameters])
+        self._libpq.send_query_prepared(name, step.parameters)
         return is_new
 
     async def _flush(self) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from typing_extensions import override
 
+from lava_grpc.store import rows
 from lava_grpc.store.engine import Io, LedgerSession
 from lava_grpc.store.pipeline import Pipeline, Step
 from lava_grpc.store.sql import (
@@ -44,13 +45,20 @@ _CONNECT_ARGS: dict[str, Any] = {
 class PostgresFlavor(Flavor):
     """A set of rows is one parameter of jsonb."""
 
-    placeholder = "$1"
     for_update = " FOR UPDATE OF t"
 
     @override
     def rows(self, alias: str) -> str:
         # jsonb, not json: the text is parsed once, and not again for each column.
-        return f"jsonb_array_elements({self.placeholder}::jsonb) AS {alias}(value)"
+        return f"jsonb_array_elements($1::jsonb) AS {alias}(value)"
+
+    @override
+    def written(self, *tables: str) -> str:
+        return f" FROM {', '.join([self.rows('r'), *tables])}"
+
+    @override
+    def value(self, position: int, column: Column[object]) -> str:
+        return self.field("r", position, column)
 
     @override
     def by_index(self, index: str) -> str:
@@ -198,4 +206,4 @@ class PostgresSession:
 
 def _as_it_is(statement: Statement) -> list[Step]:
     name = statement.name
-    return [Step(name, getattr(_STATEMENTS, name), (statement.rows,))]
+    return [Step(name, getattr(_STATEMENTS, name), (rows.to_json(statement.rows),))]

@@ -7,15 +7,13 @@ node (or partition) that the statement concerns.
 
 from __future__ import annotations
 
-import json
-
 from sqlalchemy import Column
 from typing_extensions import override
 
 from lava_grpc.store import rows
 from lava_grpc.store.pipeline import Step
 from lava_grpc.store.postgres import PostgresFlavor
-from lava_grpc.store.sql import Statement, statements
+from lava_grpc.store.sql import Row, Statement, statements
 
 _PARTITION_KEY = "merchant_id"
 
@@ -38,10 +36,10 @@ def by_merchant(statement: Statement) -> list[Step]:
     """
     name = statement.name
     sql: str = getattr(STATEMENTS, name)
-    shares: dict[str, list[list[object]]] = {}
-    for row in json.loads(statement.rows):
-        shares.setdefault(row[0], []).append(row)
+    shares: dict[str, list[Row]] = {}
+    for row in statement.rows:
+        shares.setdefault(str(row[0]), []).append(row)
     return [
-        Step(name, sql, (rows.dumps(shares[merchant_id]), merchant_id))
+        Step(name, sql, (rows.to_json(shares[merchant_id]), merchant_id.encode()))
         for merchant_id in sorted(shares)
     ]

@@ -1,8 +1,10 @@
 """The ledger's statements, made from the schema once per engine.
 
-A batch goes to the database in sets: each statement takes one JSON array and
-reads or writes all of its rows, however many there are, so that a batch costs
-the same few statements whether it holds one command or five hundred.
+A batch goes to the database in sets: each statement reads or writes all of its
+rows, however many there are, so that a batch costs the same few statements whether
+it holds one command or five hundred. What reads takes its keys as one JSON array on
+every engine; what writes does so where each statement is a message to a server, and
+runs for one row after the other where it is a call in this process.
 """
 
 from __future__ import annotations
@@ -96,20 +98,30 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One of `Statements` by name, with the JSON array of rows that it takes."""
+    """One of `Statements` by name, with the rows that it takes: keys, or what is written.
+
+    Their values are texts, whole numbers, flags and None.
+    """
 
     name: str
-    rows: str
+    rows: Sequence[Row]
 
 
 class Flavor(Protocol):
-    """How an engine spells a set of rows that come in as one JSON array of arrays."""
+    """How an engine spells the rows that a statement takes."""
 
-    placeholder: str
     for_update: str
 
     def rows(self, alias: str) -> str:
-        """A table expression `alias` with one row for each element of the placeholder's array."""
+        """A table expression `alias` with a row for each one of the JSON array of arrays."""
+        ...
+
+    def written(self, *tables: str) -> str:
+        """The FROM clause of what writes: its rows, and other tables; empty where it has none."""
+        ...
+
+    def value(self, position: int, column: Column[object]) -> str:
+        """The expression for one column of what is written."""
         ...
 
     def by_index(self, index: str) -> str:
@@ -117,7 +129,7 @@ class Flavor(Protocol):
         ...
 
     def field(self, alias: str, position: int, column: Column[object]) -> str:
-        """The expression for one column: the element's own element at `position`."""
+        """The expression for one column of a row of `rows`: its element at `position`."""
         ...
 
 
@@ -127,7 +139,7 @@ def _columns(table: Table, names: Sequence[str]) -> list[Column[object]]:
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    """One engine's statements. Every one takes a single JSON array of rows."""
+    """One engine's statements."""
 
     lock_accounts: str
     live_grants: str
@@ -245,24 +257,24 @@ def _insert_deliveries(flavor: Flavor) -> str:
     A low balance is told to the webhooks whose own threshold it fell below.
     """
     columns = _columns(schema.webhook_deliveries, _DELIVERY)
-    fields = [flavor.field("r", i, c) for i, c in enumerate(columns)]
+    fields = [flavor.value(i, c) for i, c in enumerate(columns)]
     number = schema.webhook_deliveries.columns["due_at"]
-    before, after = [flavor.field("r", len(fields) + i, number) for i in range(2)]
+    before, after = [flavor.value(len(fields) + i, number) for i in range(2)]
     return (
         f"INSERT INTO webhook_deliveries ({', '.join(_DELIVERY)}, webhook_id, state, attempts)"
         f" SELECT {', '.join(fields)}, w.webhook_id, 'pending', 0"
-        f" FROM {flavor.rows('r')} JOIN webhooks AS w ON w.merchant_id = {fields[0]}"
-        f" WHERE {fields[3]} <> '{Event.BALANCE_LOW.value}'"
-        f" OR ({before} >= w.low_balance AND {after} < w.low_balance)"
+        f"{flavor.written('webhooks AS w')} WHERE w.merchant_id = {fields[0]}"
+        f" AND ({fields[3]} <> '{Event.BALANCE_LOW.value}'"
+        f" OR ({before} >= w.low_balance AND {after} < w.low_balance))"
     )
 
 
 def _insert(flavor: Flavor, table: Table, names: Sequence[str]) -> str:
     columns = _columns(table, names)
     listed = ", ".join(names)
-    values = ", ".join(flavor.field("r", i, c) for i, c in enumerate(columns))
+    values = ", ".join(flavor.value(i, c) for i, c in enumerate(columns))
     # `WHERE true` keeps SQLite from reading ON CONFLICT as a join's condition.
-    return f"INSERT INTO {table.name} ({listed}) SELECT {values} FROM {flavor.rows('r')} WHERE true"
+    return f"INSERT INTO {table.name} ({listed}) SELECT {values}{flavor.written()} WHERE true"
 
 
 def _counters(flavor: Flavor) -> str:
@@ -321,25 +333,25 @@ CYCLE_UPDATE = (
 def _update_cycles(flavor: Flavor) -> str:
     columns = _columns(schema.accounts, CYCLE_UPDATE)
     merchant_id, account_id, start, end, limit, limited, own, mark = [
-        flavor.field("r", i, c) for i, c in enumerate(columns)
+        flavor.value(i, c) for i, c in enumerate(columns)
     ]
     lower = f"{limit} IS NOT NULL AND (t.credit_limit IS NULL OR {limit} < t.credit_limit)"
     return (
         f"UPDATE accounts AS t SET cycle_start = {start}, cycle_end = {end},"
         f" credit_limit = {limit}, limit_lowered = t.limit_lowered OR ({lower}),"
         f" plan_limited = {limited}, own_limit = {own}, low_mark = {mark}"
-        f" FROM {flavor.rows('r')}"
+        f"{flavor.written()}"
         f" WHERE t.merchant_id = {merchant_id} AND t.account_id = {account_id}"
     )
 
 
 def _update(flavor: Flavor, table: Table, names: Sequence[str], key_count: int) -> str:
     columns = _columns(table, names)
-    fields = [flavor.field("r", i, c) for i, c in enumerate(columns)]
+    fields = [flavor.value(i, c) for i, c in enumerate(columns)]
     pairs = list(zip(names, fields, strict=True))
     changed = ", ".join(f"{name} = {value}" for name, value in pairs[key_count:])
     match = " AND ".join(f"t.{name} = {value}" for name, value in pairs[:key_count])
-    return f"UPDATE {table.name} AS t SET {changed} FROM {flavor.rows('r')} WHERE {match}"
+    return f"UPDATE {table.name} AS t SET {changed}{flavor.written()} WHERE {match}"
 
 
 def is_number(column: Column[object]) -> bool:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Column, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 from typing_extensions import override
 
+from lava_grpc.store import rows
 from lava_grpc.store.engine import Io, LedgerSession
 from lava_grpc.store.sql import Flavor, Row, Statement, statements
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_SECONDS = 30
 """How long a connection waits for another process that writes."""
 
-ON_LOOP_CHARS_MAX = 32 * 1024
-"""The largest statements, counted in their rows' JSON, that the event loop runs itself."""
+ON_LOOP_ROWS_MAX = 256
+"""The most rows that statements may read or write together where the event loop runs them."""
 
 ON_LOOP_SECONDS_MAX = 0.02
 BATCHES_IN_THREAD = 100
@@ -31,13 +34,21 @@ _AWAY = frozenset((sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_
 
 
 class _SqliteFlavor(Flavor):
-    placeholder = "?"
     # A transaction that writes has the database to itself.
     for_update = ""
 
     @override
     def rows(self, alias: str) -> str:
-        return f"json_each({self.placeholder}) AS {alias}"
+        return f"json_each(?) AS {alias}"
+
+    @override
+    def written(self, *tables: str) -> str:
+        # A statement for each row: half of what it takes to read them all out of JSON.
+        return f" FROM {', '.join(tables)}" if tables else ""
+
+    @override
+    def value(self, position: int, column: Column[object]) -> str:
+        return f"?{position + 1}"
 
     @override
     def by_index(self, index: str) -> str:
@@ -125,11 +136,11 @@ class SqliteSession:
                 raise
             await self._io(self._begin_in_turn)
         self._batches_in_thread = max(0, self._batches_in_thread - 1)
-        return await self._run(reads)
+        return await self._run(self._read, reads)
 
     async def write(self, writes: Sequence[Statement]) -> None:
         """See `LedgerSession.write`."""
-        await self._run(writes)
+        await self._run(self._write, writes)
         await self._io(lambda: self._connection.execute("COMMIT"))
 
     async def rollback(self) -> None:
@@ -149,23 +160,31 @@ class SqliteSession:
         finally:
             _wait_when_busy(self._connection, seconds=0)
 
-    async def _run(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        size = sum(len(statement.rows) for statement in statements)
-        if size > ON_LOOP_CHARS_MAX or self._batches_in_thread:
-            return await self._io(lambda: self._execute(statements))
+    async def _run(
+        self, run: Callable[[Sequence[Statement]], T], statements: Sequence[Statement]
+    ) -> T:
+        size = sum([len(statement.rows) for statement in statements])
+        if size > ON_LOOP_ROWS_MAX or self._batches_in_thread:
+            return await self._io(lambda: run(statements))
         begun = time.perf_counter()
-        found = self._execute(statements)
+        found = run(statements)
         if time.perf_counter() - begun > ON_LOOP_SECONDS_MAX:
             # Its pages come from the disk: others should not wait for that.
             self._batches_in_thread = BATCHES_IN_THREAD
         return found
 
-    def _execute(self, statements: Sequence[Statement]) -> list[list[Row]]:
+    def _read(self, statements: Sequence[Statement]) -> list[list[Row]]:
         execute = self._connection.execute
         return [
-            execute(getattr(_STATEMENTS, statement.name), (statement.rows,)).fetchall()
+            execute(
+                getattr(_STATEMENTS, statement.name), (rows.to_json(statement.rows).decode(),)
+            ).fetchall()
             for statement in statements
         ]
+
+    def _write(self, statements: Sequence[Statement]) -> None:
+        for statement in statements:
+            self._connection.executemany(getattr(_STATEMENTS, statement.name), statement.rows)
 
 
 def _wait_when_busy(connection: sqlite3.Connection, *, seconds: int) -> None:

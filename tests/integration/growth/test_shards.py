@@ -135,10 +135,10 @@ async def test_a_statement_that_crosses_shards_would_be_found_out(world: World, 
 
 
 def test_a_batch_is_split_by_merchant_in_the_order_of_their_ids() -> None:
-    steps = by_merchant(Statement("live_grants", '[["m2","a"],["m1","b"],["m2","c"]]'))
+    steps = by_merchant(Statement("live_grants", [("m2", "a"), ("m1", "b"), ("m2", "c")]))
     assert [step.parameters for step in steps] == [
-        ('[["m1","b"]]', "m1"),
-        ('[["m2","a"],["m2","c"]]', "m2"),
+        (b'[["m1","b"]]', b"m1"),
+        (b'[["m2","a"],["m2","c"]]', b"m2"),
     ]
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from lava_grpc.store.database import Database
 from lava_grpc.store.pipeline import Pipeline, Step
 
-NUMBERS = Step("numbers", "SELECT n, n * 2 FROM generate_series(1, $1::text::int) AS n", ("3",))
+NUMBERS = Step("numbers", "SELECT n, n * 2 FROM generate_series(1, $1::text::int) AS n", (b"3",))
 # More than the socket's buffers and libpq's together take at once.
 LARGE = 8 * 1024 * 1024
 
@@ -49,8 +49,9 @@ async def test_a_statement_that_cannot_be_prepared_is_told(pipeline: Pipeline) -
 async def test_a_parameter_larger_than_every_buffer_arrives(pipeline: Pipeline) -> None:
     echo = "SELECT length($1::text), $1::text"
     text = "x" * LARGE
+    sent = text.encode()
     found = await asyncio.wait_for(
-        pipeline.run([Step("first", echo, (text,)), Step("second", echo, (text,))]), 60
+        pipeline.run([Step("first", echo, (sent,)), Step("second", echo, (sent,))]), 60
     )
     assert [rows[0][0] for rows in found] == [LARGE, LARGE]
     assert found[1][0][1] == text

@@ -18,8 +18,8 @@ from lava_grpc.store.sql import Statement
 
 T = TypeVar("T")
 
-ONE = Statement("lock_accounts", '[["mer_1","con_1"]]')
-MANY = Statement("lock_accounts", "[" + ",".join(['["mer_1","con_1"]'] * 4000) + "]")
+ONE = Statement("lock_accounts", [("mer_1", "con_1")])
+MANY = Statement("lock_accounts", [("mer_1", "con_1")] * 4000)
 
 
 class InThread:

@@ -6,8 +6,10 @@ with an earlier one finds what that one will leave.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from lava_grpc.core import funds
 from lava_grpc.core.account import Account, AccountKind
@@ -30,8 +32,7 @@ if TYPE_CHECKING:
     from lava_grpc.core.batch import Batch
 
 
-@dataclass(slots=True)
-class Claim:
+class Claim(msgspec.Struct):
     """What one part asks of its account."""
 
     part: HoldPart

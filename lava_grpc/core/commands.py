@@ -1,9 +1,10 @@
-"""What can be asked of the ledger, and what it answers. One frozen dataclass each."""
+"""What can be asked of the ledger, and what it answers. One frozen struct each."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from lava_grpc.core.account import Account, Grant, GrantSource
 from lava_grpc.core.hold import CallFacts, Hold, HoldKind, Role
@@ -16,8 +17,7 @@ from lava_grpc.core.time import Instant
 from lava_grpc.core.usage import NOTHING, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class HoldPart:
+class HoldPart(msgspec.Struct, frozen=True):
     """What one account shall hold: `amount`, or else an upper bound of what `usage` comes to.
 
     With a meter the bound is its charge (of `usage`, or of `cost` for a percentage);
@@ -35,8 +35,7 @@ class HoldPart:
     output_cost: Amount = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceHold:
+class PlaceHold(msgspec.Struct, frozen=True):
     """Reserve credit on every part's account, all or none.
 
     Repeating it with the same `request_id` and `fingerprint` answers with the
@@ -65,8 +64,7 @@ class PlaceHold:
         return tuple([part.account_id for part in self.parts])
 
 
-@dataclass(frozen=True, slots=True)
-class SettlePart:
+class SettlePart(msgspec.Struct, frozen=True):
     """What one account pays: `amount`, or what `meter` charges for the usage, or the cost."""
 
     account_id: str
@@ -76,8 +74,7 @@ class SettlePart:
     amount: Amount | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(msgspec.Struct, frozen=True):
     """Charge what was really used: out of a hold, or with none at all.
 
     `hold_id` None settles the request's own hold if it has one. Never refused
@@ -107,8 +104,7 @@ class Settle:
         return tuple([part.account_id for part in self.parts])
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """Give a hold back unused. `account_ids` are the hold's, so that they can be locked."""
 
     merchant_id: str
@@ -116,8 +112,7 @@ class Release:
     account_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Extend:
+class Extend(msgspec.Struct, frozen=True):
     """Move an active hold's expiry to `ttl_seconds` from now."""
 
     merchant_id: str
@@ -126,8 +121,7 @@ class Extend:
     ttl_seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class Expire:
+class Expire(msgspec.Struct, frozen=True):
     """End a hold whose time is up; does nothing to any other.
 
     A forwarded call that nobody settled leaves a record marked ABANDONED; with
@@ -140,8 +134,7 @@ class Expire:
     charge_abandoned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AddGrant:
+class AddGrant(msgspec.Struct, frozen=True):
     """Put credit on an account. Repeating it with the same content answers with the first grant."""
 
     merchant_id: str
@@ -161,8 +154,7 @@ class AddGrant:
         return (self.account_id,)
 
 
-@dataclass(frozen=True, slots=True)
-class ExpireGrants:
+class ExpireGrants(msgspec.Struct, frozen=True):
     """Expire what is overdue on an account. Any command that touches it does so too."""
 
     merchant_id: str
@@ -174,8 +166,7 @@ class ExpireGrants:
         return (self.account_id,)
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribe:
+class Subscribe(msgspec.Struct, frozen=True):
     """Put a customer on a plan. `subscription_id` is for a customer who has no subscription.
 
     An upgrade begins a new cycle at once, anything else waits for the cycle's end. With
@@ -196,8 +187,7 @@ class Subscribe:
         return (self.account_id,)
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeSubscription:
+class ChangeSubscription(msgspec.Struct, frozen=True):
     """Cancel an active subscription at its cycle's end, change its auto top-up, or both.
 
     `auto_top_up_bundle_id` counts only with `sets_auto_top_up`; None then stops it. So
@@ -219,8 +209,7 @@ class ChangeSubscription:
         return (self.account_id,)
 
 
-@dataclass(frozen=True, slots=True)
-class RenewCycles:
+class RenewCycles(msgspec.Struct, frozen=True):
     """Apply every cycle of an account that has ended by now, in order; none is applied twice."""
 
     merchant_id: str
@@ -232,8 +221,7 @@ class RenewCycles:
         return (self.account_id,)
 
 
-@dataclass(frozen=True, slots=True)
-class HandOut:
+class HandOut(msgspec.Struct, frozen=True):
     """Give a customer what a payment for a plan paid for, and end the payment; once.
 
     `subscription_id` is for a customer who has no subscription, `plan` the payment's,
@@ -252,8 +240,7 @@ class HandOut:
         return (self.account_id,)
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(msgspec.Struct, frozen=True):
     """End a renewal's payment as declined for good, and with it the subscription."""
 
     merchant_id: str
@@ -283,8 +270,7 @@ Command: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """A hold was placed, or found. `available` (of the payer, after it) is None if unlimited."""
 
     hold: Hold
@@ -295,8 +281,7 @@ class Held:
     affordable_output_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """Usage was charged, now or before. `hold` is the one it ended, if any."""
 
     record: RequestRecord
@@ -304,37 +289,32 @@ class Settled:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HoldIs:
+class HoldIs(msgspec.Struct, frozen=True):
     """A hold as it now is: after a release, an extension or an expiry."""
 
     hold: Hold
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(msgspec.Struct, frozen=True):
     """Credit was added, now or before."""
 
     grant: Grant
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Enrolled:
+class Enrolled(msgspec.Struct, frozen=True):
     """A customer's subscription as it now is."""
 
     enrolment: Enrolment
 
 
-@dataclass(frozen=True, slots=True)
-class Concluded:
+class Concluded(msgspec.Struct, frozen=True):
     """A payment that has ended, now or before."""
 
     payment: Payment
 
 
-@dataclass(frozen=True, slots=True)
-class Touched:
+class Touched(msgspec.Struct, frozen=True):
     """An account's overdue grants are expired, and its cycles renewed."""
 
     account: Account

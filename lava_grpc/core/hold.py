@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from lava_grpc.core.money import Amount
 from lava_grpc.core.time import Instant
@@ -33,8 +34,7 @@ class HoldKind(StrEnum):
     FORWARD = "forward"  # this service
 
 
-@dataclass(frozen=True, slots=True)
-class Leg:
+class Leg(msgspec.Struct, frozen=True):
     """A part of a hold: taken from a grant, or from the credit limit where `grant_id` is None."""
 
     account_id: str
@@ -43,8 +43,7 @@ class Leg:
     amount: Amount
 
 
-@dataclass(frozen=True, slots=True)
-class CallFacts:
+class CallFacts(msgspec.Struct, frozen=True):
     """What a hold or a record says of the call it is for; never changes once written."""
 
     customer_id: str | None = None
@@ -56,16 +55,14 @@ class CallFacts:
     metadata: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Bought:
+class Bought(msgspec.Struct, frozen=True):
     """What a partial hold pays for, as far as that is known."""
 
     units: int | None = None  # the meter's own
     output_tokens: int | None = None
 
 
-@dataclass(slots=True)
-class Hold:
+class Hold(msgspec.Struct):
     """A short-lived reservation on one or several accounts, all or none."""
 
     merchant_id: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from lava_grpc.core.hold import CallFacts
 from lava_grpc.core.money import Amount
@@ -32,8 +33,7 @@ class Flag(StrEnum):
     CLAMPED = "clamped"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(msgspec.Struct, frozen=True):
     """Usage, cost and charge of one operation, and who it was for.
 
     `cost` is what the provider charges, `input_cost` and `output_cost` its two

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from lava_grpc.core import funds, holding
 from lava_grpc.core.account import Account
@@ -234,7 +236,7 @@ def _merged(facts: CallFacts, hold: Hold | None) -> CallFacts:
     if hold is None or not hold.facts.metadata or hold.facts.metadata == facts.metadata:
         return facts
     merged = dict(hold.facts.metadata) | dict(facts.metadata)
-    return replace(facts, metadata=tuple(merged.items()))
+    return structs.replace(facts, metadata=tuple(merged.items()))
 
 
 def _abandoned(batch: Batch, hold: Hold, *, charged: bool) -> RequestRecord:

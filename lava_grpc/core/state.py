@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+import msgspec
+
 from lava_grpc.core.account import Account, Grant
 from lava_grpc.core.budget import Budget
 from lava_grpc.core.hold import Hold
@@ -39,8 +41,7 @@ BUDGETS = "budgets"
 BREAKAGE = "breakage"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One immutable double-entry row: `amount` leaves `debit` and reaches `credit`."""
 
     merchant_id: str

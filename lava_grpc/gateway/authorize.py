@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+from msgspec import structs
+
 from lava_grpc.core.commands import Held, HoldPart, PlaceHold
 from lava_grpc.core.deferred import DeferredCommand
 from lava_grpc.core.errors import Refusal, invalid
@@ -45,8 +48,7 @@ class ProviderCallSpec:
     hold_policy: HoldPolicy | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AuthorizeCall:
+class AuthorizeCall(msgspec.Struct, frozen=True):
     """What Authorize is asked for; exactly one of `amount`, `usage`, `provider_call`."""
 
     request_id: str | None = None
@@ -261,7 +263,7 @@ class Authorizer:
             cost=estimate.cost,
             output_cost=estimate.output_cost,
         )
-        return part, replace(
+        return part, structs.replace(
             facts,
             provider=estimated.call.provider,
             model=estimated.call.model,

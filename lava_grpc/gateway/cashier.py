@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import structlog
+from msgspec import structs
 
 from lava_grpc.core.account import DEFAULT_PRIORITY, GrantSource
 from lava_grpc.core.commands import AddGrant, GiveUp, HandOut
@@ -223,7 +224,7 @@ class Cashier:
             if refusal.field != "expires_at":
                 raise
             # The cycle has ended since it was looked at.
-            await self._ledger.submit(replace(grant, expires_at=None))
+            await self._ledger.submit(structs.replace(grant, expires_at=None))
 
     async def _expiry(self, payment: Payment) -> Instant | None:
         """Bundle credit without rollover goes with the cycle that it was bought in."""

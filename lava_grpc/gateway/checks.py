@@ -9,6 +9,8 @@ from enum import Enum
 from hashlib import blake2b
 from typing import TypeAlias
 
+from msgspec import Struct, structs
+
 from lava_grpc.core.errors import Refusal, invalid
 
 TEXT_CHARS_MAX = 255
@@ -78,8 +80,8 @@ def _bad_key(field: str, key: str) -> Refusal:
 def fingerprint(*parts: object) -> str:
     """32 hex digits that are equal for equal content, and differ for other content.
 
-    Takes texts, numbers, bytes, enums, None, sequences, mappings and dataclasses
-    of these. A field that has its default counts as absent, so that one added in
+    Takes texts, numbers, bytes, enums, None, sequences, mappings, dataclasses and
+    structs of these. A field that has its default counts as absent, so that one added in
     a later release changes nothing for calls that do not use it.
     """
     # The ASCII spelling of nested lists and tuples of plain values is unambiguous, and the
@@ -107,7 +109,9 @@ def _plain(value: object) -> object:
         case Mapping():
             pairs = [(_plain(key), _plain(item)) for key, item in value.items()]
             return ("mapping", *sorted(pairs, key=ascii))
-        case _ if is_dataclass(value) and not isinstance(value, type):
+        case _ if isinstance(value, Struct) or (
+            is_dataclass(value) and not isinstance(value, type)
+        ):
             return (type(value).__name__, *_given(value))
         case _:
             raise TypeError(f"no fingerprint of {type(value).__name__}")
@@ -126,9 +130,14 @@ _known_defaults: dict[type, tuple[tuple[str, object], ...]] = {}
 
 
 def _defaults(kind: type) -> tuple[tuple[str, object], ...]:
-    """The dataclass's fields and their defaults; asked of a handful of our own classes."""
+    """The class's fields and their defaults; asked of a handful of our own classes."""
     known = _known_defaults.get(kind)
     if known is None:
-        known = tuple((field.name, field.default) for field in fields(kind))
+        if issubclass(kind, Struct):
+            known = tuple((field.name, field.default) for field in structs.fields(kind))
+        elif is_dataclass(kind):
+            known = tuple((field.name, field.default) for field in fields(kind))
+        else:
+            raise TypeError(f"{kind.__name__} has no fields")
         _known_defaults[kind] = known
     return known

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import structlog
+from msgspec import structs
 
 from lava_grpc.core.commands import Command, Extend, HoldIs, Release, Settle, Settled
 from lava_grpc.core.errors import Reason, Refusal
@@ -474,7 +475,7 @@ class OpenCall:
             request_id=plan.request_id,
             fingerprint=plan.fingerprint,
             parts=plan.settle_parts,
-            facts=replace(plan.facts, model=reading.model or plan.facts.model),
+            facts=structs.replace(plan.facts, model=reading.model or plan.facts.model),
             usage=usage,
             cost=cost.total,
             input_cost=cost.input,

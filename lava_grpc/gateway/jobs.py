@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import structlog
+from msgspec import structs
 
 from lava_grpc.core.commands import Extend, Release, Settle, SettlePart
 from lava_grpc.core.errors import Reason, Refusal
@@ -118,7 +119,7 @@ class Jobs:
             request_id=job.request_id,
             fingerprint=hold.fingerprint,
             parts=tuple(_part(job, hold, n) for n in range(len(hold.roles))),
-            facts=replace(hold.facts, model=reading.model or hold.facts.model),
+            facts=structs.replace(hold.facts, model=reading.model or hold.facts.model),
             usage=reading.usage,
             cost=cost.total,
             input_cost=cost.input,

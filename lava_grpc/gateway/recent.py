@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection
-from dataclasses import dataclass
+
+import msgspec
 
 from lava_grpc.core.errors import not_found
 from lava_grpc.core.hold import CallFacts, Hold, Role
@@ -13,8 +14,7 @@ from lava_grpc.gateway.ports import Books
 HOLDS_MAX = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class HoldFacts:
+class HoldFacts(msgspec.Struct, frozen=True):
     """What never changes of a hold."""
 
     hold_id: str

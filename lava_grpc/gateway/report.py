@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
+from msgspec import structs
+
 from lava_grpc.core.commands import Settle, Settled, SettlePart
 from lava_grpc.core.deferred import DeferredCommand
 from lava_grpc.core.errors import Refusal, invalid, not_found
@@ -401,7 +403,7 @@ def _as_answered(facts: CallFacts, answer: _Answer) -> CallFacts:
     endpoint = facts.endpoint
     if endpoint == _PLAIN.endpoint:
         endpoint = f"{answer.call.method} {answer.call.url}"
-    return replace(
+    return structs.replace(
         facts,
         provider=answer.provider.id,
         model=answer.reading.model or facts.model,

@@ -372,6 +372,10 @@ def writes_of(changes: Changes, ids: IdSource, now: Instant) -> list[Statement]:
         ),
         ("insert_grants", [rows.grant_row(grant) for grant in changes.new_grants.values()]),
         ("update_grants", [rows.grant_update(grant) for grant in changes.grants.values()]),
+        (
+            "end_grants",
+            [[g.merchant_id, g.grant_id] for g in changes.grants.values() if not g.live],
+        ),
         ("insert_holds", [rows.hold_row(hold) for hold in changes.new_holds.values()]),
         ("update_holds", [rows.hold_update(hold) for hold in changes.holds.values()]),
         ("insert_records", [rows.record_row(record) for record in changes.new_records.values()]),

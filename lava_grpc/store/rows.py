@@ -260,7 +260,6 @@ def grant_update(grant: Grant) -> list[object]:
         grant.held,
         grant.burned,
         grant.expired,
-        grant.live,
     ]
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+import msgspec
 from sqlalchemy import BigInteger, Boolean, Column, Table
 
 from lava_grpc.core.webhooks import Event
@@ -96,8 +97,7 @@ class Loaded:
     payments: list[Row] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(msgspec.Struct, frozen=True):
     """One of `Statements` by name, with the rows that it takes: keys, or what is written.
 
     Their values are texts, whole numbers, flags and None.
@@ -160,6 +160,7 @@ class Statements:
     put_counters: str
     update_accounts: str
     update_grants: str
+    end_grants: str
     update_holds: str
     update_records: str
     put_subscriptions: str
@@ -171,7 +172,7 @@ class Statements:
 
 
 ACCOUNT_UPDATE = ("merchant_id", "account_id", "balance", "held")
-GRANT_UPDATE = ("merchant_id", "grant_id", "remaining", "held", "burned", "expired", "live")
+GRANT_UPDATE = ("merchant_id", "grant_id", "remaining", "held", "burned", "expired")
 HOLD_UPDATE = ("merchant_id", "hold_id", "state", "expires_at", "ended_at")
 GRANT_INSERT = (*GRANT_COLUMNS, "live")
 GRANT_GROWTH = ("merchant_id", "grant_id", "amount")
@@ -209,6 +210,7 @@ def statements(flavor: Flavor) -> Statements:
         " DO UPDATE SET units = excluded.units",
         update_accounts=_update(flavor, schema.accounts, ACCOUNT_UPDATE, 2),
         update_grants=_update(flavor, schema.grants, GRANT_UPDATE, 2),
+        end_grants=_end_grants(flavor),
         update_holds=_update(flavor, schema.holds, HOLD_UPDATE, 2),
         update_records=_update(flavor, schema.requests, REQUEST_COLUMNS, 2),
         put_subscriptions=_put(flavor, schema.subscriptions, SUBSCRIPTION_COLUMNS, 2),
@@ -352,6 +354,17 @@ def _update(flavor: Flavor, table: Table, names: Sequence[str], key_count: int) 
     changed = ", ".join(f"{name} = {value}" for name, value in pairs[key_count:])
     match = " AND ".join(f"t.{name} = {value}" for name, value in pairs[:key_count])
     return f"UPDATE {table.name} AS t SET {changed}{flavor.written()} WHERE {match}"
+
+
+def _end_grants(flavor: Flavor) -> str:
+    """Take grants out of the live ones.
+
+    Not a column of `update_grants`: SQLite writes the entries of an index anew where a
+    column of its condition is set, be it to the same value.
+    """
+    columns = _columns(schema.grants, ("merchant_id", "grant_id"))
+    match = " AND ".join(f"t.{c.name} = {flavor.value(i, c)}" for i, c in enumerate(columns))
+    return f"UPDATE grants AS t SET live = false{flavor.written()} WHERE {match}"
 
 
 def is_number(column: Column[object]) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import pytest_asyncio
+from msgspec import structs
 from sqlalchemy import create_engine
 from typer.testing import CliRunner
 
@@ -76,7 +77,7 @@ async def world(shards_url: str, seen: Seen) -> AsyncIterator[World]:
 def of_all(*commands: Command) -> list[Command]:
     """Each command for each merchant, mixed."""
     return [
-        replace(command, merchant_id=merchant_id)
+        structs.replace(command, merchant_id=merchant_id)
         for command in commands
         for merchant_id in MERCHANTS
     ]

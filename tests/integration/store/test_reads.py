@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from lava_grpc.core.books import RecordFilter
 from lava_grpc.core.commands import ExpireGrants, HoldPart, Release

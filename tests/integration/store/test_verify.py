@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from lava_grpc.core.books import VerifyReport
 from lava_grpc.core.commands import Expire, ExpireGrants, HoldPart, Release, SettlePart

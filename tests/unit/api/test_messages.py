@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lava.v1 import gateway_service_pb2 as pb
 from lava.v1 import meter_pb2, usage_pb2
+from msgspec import structs
 
 from lava_grpc.api.messages import authorize, enums, forward, free_form, records, reports
 from lava_grpc.api.messages.times import to_instant, to_timestamp
@@ -220,7 +220,9 @@ def test_a_record_leaves_out_what_there_is_not() -> None:
 
 def test_a_record_shows_every_unit_that_has_a_price() -> None:
     counts = {name: number for number, name in enumerate(FIELDS, start=1)}
-    made = replace(record(TierType.MINUTES, 1), usage=Usage.from_dict(counts), service_tier="batch")
+    made = structs.replace(
+        record(TierType.MINUTES, 1), usage=Usage.from_dict(counts), service_tier="batch"
+    )
     shown = records.from_record(made)
     assert shown.service_tier == "batch"
     for name, value in counts.items():

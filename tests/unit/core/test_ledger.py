@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from lava_grpc.core.commands import ExpireGrants, Granted, Held, Touched
 from lava_grpc.core.errors import Reason, Refusal

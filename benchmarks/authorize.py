@@ -1,19 +1,22 @@
-"""Authorize against a no-op RPC on the same server: `make bench-authorize`.
+"""Authorize and ReportUsage against a no-op RPC on the same server: `make bench-authorize`.
 
     python -m benchmarks.authorize [--seconds S] [--rounds N]
 
 On each engine, durable (SQLite synchronous FULL, PostgreSQL fsync on): the no-op
-and Authorize in turns, 64 in flight, so that a machine that slows down slows both.
-Then one hot account against many, latencies at several loads, and the group commit
-against a transaction for each hold. The last line is one JSON object.
+and Authorize in turns, 64 in flight, so that a machine that slows down slows both; so
+ReportUsage by itself, priced by a meter, and as the settlement of a hold (`two_step`
+counts both calls). Then one hot account against many, latencies at several loads, and
+the group commit against a transaction for each hold. The last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
+import secrets
 import statistics
 import subprocess
 import sys
@@ -34,6 +37,9 @@ from lava.v1 import (
     gateway_service_pb2,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
+    meter_pb2,
+    meter_service_pb2,
+    meter_service_pb2_grpc,
 )
 from rich.console import Console
 from rich.table import Table
@@ -53,6 +59,8 @@ from lava_grpc.store.migrations import upgrade
 from tests.support.postgres import PostgresServer
 
 AUTHORIZE = "/lava.v1.GatewayService/Authorize"
+REPORT = "/lava.v1.GatewayService/ReportUsage"
+METER = "tokens"
 IN_FLIGHT = 64
 LOADS = (1, 16, 64, 256)
 ACCOUNTS = 1000
@@ -68,6 +76,8 @@ class Server:
     key: str
     hot: list[bytes]
     spread: list[bytes]
+    # Of usage by one customer, each still without a request id.
+    reports: list[bytes]
     process: subprocess.Popen[bytes]
 
     def cpu_seconds(self) -> float:
@@ -101,7 +111,8 @@ def serving(url: str) -> Iterator[Server]:
         address = json.loads(process.stdout.readline())["grpc_address"]
         ids = _customers(address, made["secret_key"])
         requests = [_request(ident) for ident in ids]
-        yield Server(address, made["secret_key"], requests[:1], requests, process)
+        reports = [_report(ident) for ident in ids]
+        yield Server(address, made["secret_key"], requests[:1], requests, reports, process)
         _verify(address, made["secret_key"])
     finally:
         process.terminate()
@@ -111,6 +122,16 @@ def serving(url: str) -> Iterator[Server]:
 def _customers(address: str, key: str) -> list[str]:
     metadata = (("authorization", f"Bearer {key}"),)
     with grpc.insecure_channel(address) as channel:
+        meter_service_pb2_grpc.MeterServiceStub(channel).CreateMeter(
+            meter_service_pb2.CreateMeterRequest(
+                name="Tokens",
+                meter_slug=METER,
+                rate_type=meter_pb2.RATE_TYPE_FIXED,
+                tier_type=meter_pb2.TIER_TYPE_TOKENS_1M,
+                tiers=[meter_pb2.MeterTierInput(start="0", rate="2")],
+            ),
+            metadata=metadata,
+        )
         customers = customer_service_pb2_grpc.CustomerServiceStub(channel)
         credit = credit_service_pb2_grpc.CreditServiceStub(channel)
         ids: list[str] = []
@@ -145,6 +166,31 @@ def _request(customer_id: str) -> bytes:
     return request.SerializeToString()
 
 
+def _report(customer_id: str) -> bytes:
+    request = gateway_service_pb2.ReportUsageRequest(
+        customer_id=customer_id, meter_slug=METER, input_tokens=900, output_tokens=120
+    )
+    return request.SerializeToString()
+
+
+def _anew(report: bytes) -> bytes:
+    """The report under a new request id: messages that follow each other are one."""
+    named = gateway_service_pb2.ReportUsageRequest(request_id=secrets.token_hex(16))
+    return report + named.SerializeToString()
+
+
+def _settlement(answer: bytes) -> bytes:
+    """The report that settles the hold that was placed, for half of it."""
+    held = gateway_service_pb2.AuthorizeResponse.FromString(answer).reservation
+    request = gateway_service_pb2.ReportUsageRequest(
+        reservation_id=held.reservation_id, amount="0.0050"
+    )
+    return request.SerializeToString()
+
+
+SETTLE = load.Then(REPORT, _settlement)
+
+
 def _verify(address: str, key: str) -> None:
     with grpc.insecure_channel(address) as channel:
         report = ledger_service_pb2_grpc.LedgerServiceStub(channel).Verify(
@@ -157,15 +203,23 @@ def _verify(address: str, key: str) -> None:
 def measure(server: Server, *, seconds: float, rounds: int) -> dict[str, float]:
     """The figures of one engine."""
 
-    def rate(method: str, requests: list[bytes], in_flight: int = IN_FLIGHT) -> load.Run:
+    def rate(
+        method: str,
+        requests: list[bytes],
+        in_flight: int = IN_FLIGHT,
+        *,
+        then: load.Then | None = None,
+    ) -> load.Run:
+        source = itertools.cycle(requests)
         ran = asyncio.run(
             load.run(
                 server.address,
                 method,
-                requests,
+                map(_anew, source) if method == REPORT else source,
                 in_flight=in_flight,
                 seconds=seconds,
                 key=server.key,
+                then=then,
             )
         )
         if ran.errors:
@@ -185,7 +239,7 @@ def measure(server: Server, *, seconds: float, rounds: int) -> dict[str, float]:
     for method in (NOOP, AUTHORIZE):
         rate(method, server.spread)
     floors, hots, spreads, cpu = [], [], [], []
-    batches, streams, many_cpu, floor_cpu = [], [], [], []
+    batches, streams, many_cpu, floor_cpu, reports, two_steps = [], [], [], [], [], []
     for _ in range(rounds):
         before = server.cpu_seconds()
         floor = rate(NOOP, server.hot)
@@ -196,6 +250,8 @@ def measure(server: Server, *, seconds: float, rounds: int) -> dict[str, float]:
         hots.append(ran.per_second)
         cpu.append((server.cpu_seconds() - before) / ran.calls * 1000)
         spreads.append(rate(AUTHORIZE, server.spread).per_second)
+        reports.append(rate(REPORT, server.reports).per_second)
+        two_steps.append(rate(AUTHORIZE, server.spread, then=SETTLE).per_second)
         before = server.cpu_seconds()
         batches.append(in_batches())
         many_cpu.append((server.cpu_seconds() - before) / (batches[-1] * seconds) * 1000)
@@ -209,6 +265,9 @@ def measure(server: Server, *, seconds: float, rounds: int) -> dict[str, float]:
         "hot_over_spread": statistics.median(
             [hot / spread for hot, spread in zip(hots, spreads, strict=True)]
         ),
+        "report_per_second": statistics.median(reports),
+        "report_ratio": _ratio(reports, floors),
+        "two_step_ratio": _ratio(two_steps, floors),
         "cpu_seconds_per_1000": statistics.median(cpu),
         "batch_holds_per_second": statistics.median(batches),
         "stream_holds_per_second": statistics.median(streams),
@@ -363,6 +422,8 @@ def main() -> int:
                 "stream_holds_per_second",
                 "batch_over_noop",
                 "stream_over_noop",
+                "report_ratio",
+                "two_step_ratio",
             )
         },
         "cpu_seconds_per_1000_holds": {

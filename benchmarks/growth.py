@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -152,7 +153,7 @@ def _calls(
         load.run(
             served.address,
             method,
-            requests,
+            itertools.cycle(requests),
             in_flight=in_flight,
             seconds=seconds,
             key=served.key,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import grpc
@@ -28,21 +27,35 @@ class Run:
         return (self.calls - self.errors) / self.seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Then:
+    """The call that follows on another one's answer."""
+
+    method: str
+    request: Callable[[bytes], bytes]
+
+
 async def run(
     address: str,
     method: str,
-    requests: Sequence[bytes],
+    requests: Iterator[bytes],
     *,
     in_flight: int,
     seconds: float,
     key: str = "",
+    then: Then | None = None,
 ) -> Run:
-    """Call `method` with the requests in turn, serialized already, and time every call."""
+    """Call `method` with one request after the other, serialized already, and time every call.
+
+    With `then` each call's answer is followed by a call of its own, which counts as one more.
+    """
     metadata = (("authorization", f"Bearer {key}"),) if key else ()
     async with grpc.aio.insecure_channel(address) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+        follow: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            then.method if then else method
+        )
         await channel.channel_ready()
-        source = itertools.cycle(requests)
         latencies: list[float] = []
         errors = 0
         end = time.perf_counter() + seconds
@@ -51,7 +64,11 @@ async def run(
             nonlocal errors
             while (begun := time.perf_counter()) < end:
                 try:
-                    await call(next(source), metadata=metadata)
+                    answer = await call(next(requests), metadata=metadata)
+                    if then is not None:
+                        latencies.append(time.perf_counter() - begun)
+                        begun = time.perf_counter()
+                        await follow(then.request(answer), metadata=metadata)
                 except grpc.aio.AioRpcError:
                     errors += 1
                 latencies.append(time.perf_counter() - begun)

@@ -135,11 +135,14 @@ class Account:
 
     def overage(self) -> Amount:
         """How much more was used than granted."""
-        return sum(g.remaining + g.held for g in self.grants) - self.balance
+        return self.granted() - self.balance
 
     def granted(self) -> Amount:
         """What its live grants have, free or held."""
-        return sum(g.remaining + g.held for g in self.grants)
+        granted = 0
+        for grant in self.grants:
+            granted += grant.remaining + grant.held
+        return granted
 
     def held_credit(self) -> Amount:
         """What running holds took from the credit limit."""

@@ -6,10 +6,10 @@ with an earlier one finds what that one will leave.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import structs
 
 from lava_grpc.core import funds
 from lava_grpc.core.account import Account, AccountKind
@@ -92,7 +92,7 @@ def _required(
     if output_tokens is not None and usage.output_tokens > output_tokens:
         fixed = cost - part.output_cost
         cost = fixed + divide_up(part.output_cost * output_tokens, usage.output_tokens)
-        usage = replace(usage, output_tokens=output_tokens)
+        usage = structs.replace(usage, output_tokens=output_tokens)
     if part.meter is None:
         return check_amount(cost, "amount")
     counter = batch.counter(account, part.meter.meter_id)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from lava_grpc.core.money import SCALE, Amount, check_amount, divide_half_even, divide_up
 from lava_grpc.core.usage import MICROS_PER_SECOND, Usage
 
@@ -97,8 +99,7 @@ class Meter:
                 return pair[1]
 
 
-@dataclass(frozen=True, slots=True)
-class ChargeLine:
+class ChargeLine(msgspec.Struct, frozen=True):
     """What one tier took: `units` are counter units (microseconds for time)."""
 
     start: int
@@ -108,8 +109,7 @@ class ChargeLine:
     amount: Amount
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     """What the customer pays: the sum of its lines."""
 
     amount: Amount
@@ -128,8 +128,8 @@ def price(meter: Meter, usage: Usage, *, cost: Amount, counted: int) -> Charge:
     64 bits cannot hold.
     """
     slices = _slices(meter, counted, meter.units(usage))
-    total_units = sum(units for _, units in slices)
-    lines = tuple(
+    total_units = sum([units for _, units in slices])
+    lines = [
         ChargeLine(
             tier.start,
             tier.rate,
@@ -138,9 +138,9 @@ def price(meter: Meter, usage: Usage, *, cost: Amount, counted: int) -> Charge:
             _line_amount(meter, tier.rate, units, total_units, cost),
         )
         for tier, units in slices
-    )
-    amount = check_amount(sum(line.amount for line in lines), "charge")
-    return Charge(amount, meter.rate_type, lines)
+    ]
+    amount = check_amount(sum([line.amount for line in lines]), "charge")
+    return Charge(amount, meter.rate_type, tuple(lines))
 
 
 def price_upper_bound(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import msgspec
+from msgspec import structs
 
 COUNT_MAX = 10**15
 """The largest count of one unit in one request; far above any real call, far below 64 bits."""
@@ -10,8 +11,7 @@ COUNT_MAX = 10**15
 MICROS_PER_SECOND = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Counted units of one operation. All are whole, non-negative numbers.
 
     `input_tokens` includes the cached, audio, image and video parts that stand beside
@@ -58,7 +58,8 @@ class Usage:
 
     def as_dict(self) -> dict[str, int]:
         """The non-zero counts by name, for storage."""
-        return {name: value for name in FIELDS if (value := getattr(self, name))}
+        counts = zip(FIELDS, structs.astuple(self), strict=True)
+        return {name: value for name, value in counts if value}
 
     @classmethod
     def from_dict(cls, counts: dict[str, int]) -> Usage:
@@ -66,5 +67,5 @@ class Usage:
         return cls(**counts)
 
 
-FIELDS: tuple[str, ...] = tuple(f.name for f in fields(Usage))
+FIELDS: tuple[str, ...] = Usage.__struct_fields__
 NOTHING = Usage()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from hashlib import blake2b
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec import Struct, structs
 
@@ -118,26 +118,39 @@ def _plain(value: object) -> object:
 
 
 def _given(value: object) -> list[tuple[str, object]]:
-    found: list[tuple[str, object]] = []
-    for name, default in _defaults(type(value)):
-        item = getattr(value, name)
-        if item != default:
-            found.append((name, _plain(item)))
-    return found
+    kind: type[Any] = type(value)
+    read, names, defaults = _fields(kind)
+    return [
+        (name, _plain(item))
+        for name, item, default in zip(names, read(value), defaults, strict=True)
+        if item != default
+    ]
 
 
-_known_defaults: dict[type, tuple[tuple[str, object], ...]] = {}
+_Fields: TypeAlias = tuple[Callable[[Any], tuple[Any, ...]], tuple[str, ...], tuple[Any, ...]]
+_known_fields: dict[type, _Fields] = {}
 
 
-def _defaults(kind: type) -> tuple[tuple[str, object], ...]:
-    """The class's fields and their defaults; asked of a handful of our own classes."""
-    known = _known_defaults.get(kind)
+def _fields(kind: type[Any]) -> _Fields:
+    """What gives a value's fields, their names, and their defaults; of a few of our own classes."""
+    known = _known_fields.get(kind)
     if known is None:
-        if issubclass(kind, Struct):
-            known = tuple((field.name, field.default) for field in structs.fields(kind))
-        elif is_dataclass(kind):
-            known = tuple((field.name, field.default) for field in fields(kind))
-        else:
-            raise TypeError(f"{kind.__name__} has no fields")
-        _known_defaults[kind] = known
+        known = _known_fields[kind] = _looked_up(kind)
     return known
+
+
+def _looked_up(kind: type[Any]) -> _Fields:
+    if issubclass(kind, Struct):
+        of_struct = structs.fields(kind)
+        return (
+            structs.astuple,
+            tuple([field.name for field in of_struct]),
+            tuple([field.default for field in of_struct]),
+        )
+    found = fields(kind)
+    names = tuple([field.name for field in found])
+    return (
+        lambda value: tuple([getattr(value, name) for name in names]),
+        names,
+        tuple([field.default for field in found]),
+    )

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
+from msgspec import structs
+
 from lava_grpc.core.commands import HoldPart, SettlePart
 from lava_grpc.core.errors import invalid
 from lava_grpc.core.hold import CallFacts, Role
@@ -100,7 +102,7 @@ class ForwardPlan:
             self,
             call=replace(self.call, output_tokens_max=tokens),
             request=replace(self.request, body=self.clamp.body(tokens)),
-            estimate=replace(bound, usage=replace(bound.usage, output_tokens=total)),
+            estimate=replace(bound, usage=structs.replace(bound.usage, output_tokens=total)),
             clamp=None,
             clamped_output_tokens=tokens,
         )

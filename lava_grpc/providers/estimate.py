@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec import structs
+
 from lava_grpc.core.money import AMOUNT_MAX, Amount, divide_up
 from lava_grpc.core.time import Instant
 from lava_grpc.core.usage import COUNT_MAX, NOTHING, Usage
@@ -73,7 +75,7 @@ def estimate(
     window = limits.context_window or CONTEXT_TOKENS_DEFAULT
     into = _input(call, body, content, window)
     out = _output(provider, call, limits.max_output or min(window, OUTPUT_TOKENS_DEFAULT))
-    usage = _pieces(call, body, content, replace(into, output_tokens=out))
+    usage = _pieces(call, body, content, structs.replace(into, output_tokens=out))
     guess = (
         divide_up(content.text_bytes, bounds.BYTES_PER_TOKEN)
         + content.images * bounds.IMAGE_TOKENS_GUESS
@@ -104,7 +106,7 @@ def narrowed(
 ) -> Estimate:
     """`bound` with no more than these tokens and searches, at the rates that it was made with."""
     most = bound.usage
-    usage = replace(
+    usage = structs.replace(
         most,
         input_tokens=min(input_tokens, most.input_tokens),
         output_tokens=min(output_tokens, most.output_tokens),
@@ -142,7 +144,7 @@ def settle_estimate(call: Call, reading: UsageReading, estimate: Estimate) -> Us
         spoken = call.request_usage.input_characters
         seen = max(seen, divide_up(spoken * bounds.SPEECH_TENTHS_PER_CHARACTER_GUESS, 10))
     output = max(known.output_tokens, min(seen, bound.output_tokens))
-    return replace(
+    return structs.replace(
         known, input_tokens=known.input_tokens or estimate.input_guess, output_tokens=output
     )
 
@@ -241,25 +243,27 @@ def _output(provider: Provider, call: Call, longest: int) -> int:
 
 def _pieces(call: Call, body: bytes, content: Content, usage: Usage) -> Usage:
     known = call.request_usage
-    usage = replace(
+    usage = structs.replace(
         usage, input_characters=known.input_characters, output_micros=known.output_micros
     )
     if content.server_tools:
         calls = bounds.TOOL_CALLS_MAX
-        usage = replace(usage, web_searches=calls, file_searches=calls)
+        usage = structs.replace(usage, web_searches=calls, file_searches=calls)
     match call.flavor:
         case "images":
-            return replace(usage, images=call.choices)
+            return structs.replace(usage, images=call.choices)
         case "predict":
-            return replace(usage, images=_pictures(call))
+            return structs.replace(usage, images=_pictures(call))
         case "ocr":
             listed = (call.body or {}).get("pages")
             pages = len(listed) if isinstance(listed, list) and listed else bounds.PAGES_MAX
-            return replace(usage, pages=pages, annotated_pages=pages * (b"annotation" in body))
+            return structs.replace(
+                usage, pages=pages, annotated_pages=pages * (b"annotation" in body)
+            )
         case "rerank" | "cohere":
             documents = (call.body or {}).get("documents")
             count = len(documents) if isinstance(documents, list) else 0
-            return replace(usage, search_units=max(1, count))
+            return structs.replace(usage, search_units=max(1, count))
         case _:
             return usage
 

@@ -107,35 +107,17 @@ def from_usage(
     usage: Usage, *, input_cost: Amount, output_cost: Amount, cost: Amount
 ) -> request_record_pb2.ModelUsage:
     """The units and what the provider charges for them."""
+    # Counts go by the same names on both sides. What is not there need not be set to nothing.
+    counts = usage.as_dict()
+    taken, given = counts.pop("input_micros", 0), counts.pop("output_micros", 0)
     return request_record_pb2.ModelUsage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
         total_tokens=usage.input_tokens + usage.output_tokens,
-        input_characters=usage.input_characters,
-        output_characters=usage.output_characters,
         total_characters=usage.input_characters + usage.output_characters,
-        input_seconds=usage.input_micros / MICROS_PER_SECOND,
-        output_seconds=usage.output_micros / MICROS_PER_SECOND,
-        total_seconds=(usage.input_micros + usage.output_micros) / MICROS_PER_SECOND,
+        input_seconds=taken / MICROS_PER_SECOND,
+        output_seconds=given / MICROS_PER_SECOND,
+        total_seconds=(taken + given) / MICROS_PER_SECOND,
         input_cost=format_amount(input_cost),
         output_cost=format_amount(output_cost),
         total_cost=format_amount(cost),
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        input_audio_tokens=usage.input_audio_tokens,
-        output_audio_tokens=usage.output_audio_tokens,
-        cache_write_1h_tokens=usage.cache_write_1h_tokens,
-        cache_audio_read_tokens=usage.cache_audio_read_tokens,
-        cache_image_read_tokens=usage.cache_image_read_tokens,
-        input_image_tokens=usage.input_image_tokens,
-        input_video_tokens=usage.input_video_tokens,
-        output_image_tokens=usage.output_image_tokens,
-        citation_tokens=usage.citation_tokens,
-        web_searches=usage.web_searches,
-        file_searches=usage.file_searches,
-        images=usage.images,
-        search_units=usage.search_units,
-        pages=usage.pages,
-        annotated_pages=usage.annotated_pages,
+        **counts,
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from lava_grpc.core.time import Instant
 from lava_grpc.core.usage import Usage
@@ -33,7 +34,7 @@ UNLISTED = {
 
 
 def cost(seller: str, model: str, book: PriceBook = BOOK, /, **facts: str) -> int:
-    usage = replace(USED, web_searches=0)
+    usage = structs.replace(USED, web_searches=0)
     return book.cost(price_provider=seller, model=model, usage=usage, extra=facts, at=AT).total
 
 
@@ -75,7 +76,7 @@ def test_searches_are_not_discounted() -> None:
         BOOK.cost(
             price_provider="anthropic", model="claude-opus-4-1", usage=usage, extra=facts, at=AT
         )
-        for usage in (USED, replace(USED, web_searches=0))
+        for usage in (USED, structs.replace(USED, web_searches=0))
     )
     assert with_search.total - without.total == 100_000_000
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
@@ -24,8 +24,21 @@ from lava_grpc.gateway.principal import Principal
 
 C = TypeVar("C")
 
-Answer: TypeAlias = bytes | Refusal | None
-"""A message, a no, or None where the call must go the long way."""
+Answer: TypeAlias = bytes | Refusal
+"""A message or a no."""
+
+RAW_BYTES_MAX = 16 * 1024
+"""The largest message that waits as it arrived: thousands may, and are then read in a row."""
+
+
+class LongWay(Protocol):
+    """`dispatch.LocalDispatcher.unary`."""
+
+    def __call__(
+        self, method: str, request: Message, *, credential: str, timeout_seconds: float | None
+    ) -> Awaitable[Message]:
+        """The answer of `method`; raises a Refusal for every no."""
+        ...
 
 
 class OneCommand(Protocol):
@@ -56,29 +69,49 @@ class Reading(Generic[C]):
     seconds_left: Callable[[C], float | None]
 
 
+class _Caller(NamedTuple):
+    credential: str
+    principal: Principal
+
+
 class DirectMethod(Generic[C]):
     """Takes the calls of one method, each as bytes and the edge's own context."""
 
     def __init__(
-        self, name: str, use: OneCommand, authenticator: Authenticator, reading: Reading[C]
+        self,
+        name: str,
+        use: OneCommand,
+        authenticator: Authenticator,
+        reading: Reading[C],
+        long_way: LongWay,
     ) -> None:
         self.name = name
         self.use = use
         self._authenticator = authenticator
         self._reading = reading
+        self._long_way = long_way
+        self._looking: set[asyncio.Task[None]] = set()
 
-    def __call__(self, raw: bytes, context: C) -> Awaitable[Answer]:
-        """The answer to come; refuses OVERLOADED at once."""
+    def __call__(self, raw: bytes, context: C) -> Awaitable[Answer] | None:
+        """The answer to come; refuses OVERLOADED at once.
+
+        None for a message that is large, and for a caller who has to be asked for: what
+        waits here takes no look-up to be told that it may.
+        """
+        if len(raw) > RAW_BYTES_MAX:
+            return None
+        # Now: once its caller has gone, gRPC may have given a call's metadata away.
+        credential = self._reading.credential(context)
+        principal = self._authenticator.remembered(credential)
+        if principal is None:
+            return None
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.use.defer(_Call(self, raw, context, answer))
+        self.use.defer(_Call(self, raw, context, _Caller(credential, principal), answer))
         # What happened is charged though nobody waits for it any more.
         return answer if self.use.needs_caller else asyncio.shield(answer)
 
-    def command_of(self, raw: bytes, context: C) -> Command | None:
+    def command_of(self, raw: bytes, context: C, principal: Principal) -> Command | None:
         """The command of a call; None where that takes a look-up."""
-        principal = self._authenticator.remembered(self._reading.credential(context))
-        if principal is None:
-            return None
         left = self._reading.seconds_left(context)
         if left is not None and left <= 0:
             raise Refusal(Reason.DEADLINE_EXCEEDED, "the deadline passed before the call began")
@@ -90,18 +123,46 @@ class DirectMethod(Generic[C]):
             raise outcome
         return self.use.answer(command, outcome).SerializeToString()
 
+    async def looked_up(self, raw: bytes, context: C, credential: str) -> bytes:
+        """What the caller is told where the call takes a look-up; raises a Refusal for a no."""
+        reading = self._reading
+        answer = await self._long_way(
+            self.name,
+            reading.request(raw),
+            credential=credential,
+            timeout_seconds=reading.seconds_left(context),
+        )
+        return answer.SerializeToString()
+
+    def look_up(self, call: _Call[C], answer: asyncio.Future[Answer]) -> None:
+        """Have `call` go the long way, for as long as its answer is wanted.
+
+        In a task of its own, since nobody may wait any more for what is charged all the same.
+        """
+        looking = asyncio.create_task(call.look_up())
+        # Held here, since the loop alone does not keep a task from being collected.
+        self._looking.add(looking)
+        looking.add_done_callback(self._looking.discard)
+        answer.add_done_callback(lambda _: looking.cancel())
+
 
 class _Call(Generic[C]):
     """See `DeferredCommand`."""
 
-    __slots__ = ("_answer", "_command", "_context", "_method", "_raw")
+    __slots__ = ("_answer", "_caller", "_command", "_context", "_method", "_raw")
 
     def __init__(
-        self, method: DirectMethod[C], raw: bytes, context: C, answer: asyncio.Future[Answer]
+        self,
+        method: DirectMethod[C],
+        raw: bytes,
+        context: C,
+        caller: _Caller,
+        answer: asyncio.Future[Answer],
     ) -> None:
         self._method = method
         self._raw = raw
         self._context = context
+        self._caller = caller
         self._answer = answer
         self._command: Command | None = None
 
@@ -109,15 +170,28 @@ class _Call(Generic[C]):
         if self._answer.done():
             return None
         try:
-            self._command = self._method.command_of(self._raw, self._context)
+            self._command = self._method.command_of(
+                self._raw, self._context, self._caller.principal
+            )
         except Refusal as refusal:
             self._tell(told(self._method.name, refusal))
         except Exception as error:  # noqa: BLE001 - told to the log; the caller gets no detail
             self._tell(defect(self._method.name, error))
         else:
             if self._command is None:
-                self._tell(None)
+                self._method.look_up(self, self._answer)
         return self._command
+
+    async def look_up(self) -> None:
+        """Go the long way."""
+        try:
+            answer = await self._method.looked_up(self._raw, self._context, self._caller.credential)
+        except Refusal as refusal:
+            self._tell(refusal)
+        except Exception as error:  # noqa: BLE001 - told to the log; the caller gets no detail
+            self._tell(defect(self._method.name, error))
+        else:
+            self._tell(answer)
 
     def conclude(self, outcome: Outcome) -> None:
         try:

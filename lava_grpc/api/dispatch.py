@@ -72,7 +72,7 @@ class LocalDispatcher:
         use = self._direct.get(method)
         if use is None:
             return None
-        return DirectMethod(method, use, self._authenticator, reading)
+        return DirectMethod(method, use, self._authenticator, reading, self.unary)
 
     async def unary(
         self,

@@ -44,12 +44,12 @@ def unary_call(
         try:
             gate.enter()
             try:
-                if direct is not None:
-                    told = await direct(raw, context)
+                waited_for = None if direct is None else direct(raw, context)
+                if waited_for is not None:
+                    told = await waited_for
                     if isinstance(told, bytes):
                         return told
-                    if told is not None:
-                        raise told
+                    raise told
                 answer = await dispatcher.unary(
                     method,
                     read(raw),

@@ -12,7 +12,7 @@ from lava_grpc.api.direct import Answer, Reading
 
 C = TypeVar("C")
 
-Direct: TypeAlias = Callable[[bytes, C], Awaitable[Answer]]
+Direct: TypeAlias = Callable[[bytes, C], Awaitable[Answer] | None]
 
 
 class Dispatcher(Protocol):
@@ -33,7 +33,7 @@ class Dispatcher(Protocol):
     def direct(self, method: str, reading: Reading[C]) -> Direct[C] | None:
         """What takes the method's calls as they arrive; None where nothing does.
 
-        Its answer is None where a call must go through `unary` after all.
+        It gives None for a call that must go through `unary`.
         """
         ...
 

@@ -258,6 +258,9 @@ class GroupCommit:
             batch = self._take()
             if batch:
                 await self._commit(batch)
+            else:
+                # None came to anything: others have their turn before more of them are made.
+                await asyncio.sleep(0)
             size, seconds = _size(batch), loop.time() - begun
 
     async def _until(self, size: int, seconds: float | None) -> None:
@@ -271,16 +274,19 @@ class GroupCommit:
                 await self._wake.wait()
 
     def _take(self) -> list[_Waiting]:
-        """The next batch. Who has gone, or whose deadline has passed, is not in it."""
+        """The next batch. Who has gone, or whose deadline has passed, is not in it.
+
+        Their room stays empty: making a command that is none takes its time too.
+        """
         now = asyncio.get_running_loop().time()
         batch: list[_Waiting] = []
         room = self._bounds.batch_commands_max
         while self._queue and self._queue[0].count <= room:
             waiting = self._queue.popleft()
             self._waiting -= waiting.count
+            room -= waiting.count
             if waiting.ready(now):
                 batch.append(waiting)
-                room -= waiting.count
         return batch
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:

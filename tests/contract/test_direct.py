@@ -10,6 +10,7 @@ from lava.v1 import customer_service_pb2 as customers
 from lava.v1 import gateway_service_pb2 as gateway
 from lava.v1 import usage_pb2
 
+from lava_grpc.api.direct import RAW_BYTES_MAX
 from lava_grpc.core.errors import Refusal
 from lava_grpc.gateway.authorize import Authorizer
 from lava_grpc.gateway.report import Reporter
@@ -140,3 +141,14 @@ async def test_a_hold_that_was_placed_here_is_settled_with_its_batch(
     assert told.request.charge.amount == "0.2500000000"
     assert told.request.held == "0.5000000000"
     assert told == await world.call(REPORT, report)
+
+
+async def test_what_is_large_does_not_wait_as_it_arrived(world: World, long_way: LongWay) -> None:
+    labels = {f"label_{n}": "x" * 200 for n in range(100)}
+    hold = gateway.AuthorizeRequest(
+        customer_id=await _id_of(world, RICH), amount="0.5", dry_run=True, metadata=labels
+    )
+    assert hold.ByteSize() > RAW_BYTES_MAX
+    before = long_way.calls
+    await world.call(AUTHORIZE, hold)
+    assert long_way.calls == before + 1

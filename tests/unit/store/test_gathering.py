@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from lava_grpc.core.account import Account, AccountKind
 from lava_grpc.core.commands import Command, ExpireGrants, Touched
@@ -171,4 +172,28 @@ async def test_a_full_queue_defers_no_more() -> None:
     assert refused.value.reason is Reason.OVERLOADED
     async with asyncio.timeout(30):
         assert [await each.outcome for each in deferred] == [OUTCOME, OUTCOME]
+    await ledger.stop()
+
+
+async def test_others_have_their_turn_while_many_come_to_nothing() -> None:
+    store = Store()
+    ledger = _ledger(store, callers=1, batch_commands_max=2)
+    ledger.start()
+    made: list[int] = []
+    seen: list[int] = []
+
+    class Nothing(Deferred):
+        @override
+        def make(self) -> None:
+            made.append(1)
+            asyncio.get_running_loop().call_soon(lambda: seen.append(len(made)))
+
+    for _ in range(6):
+        ledger.defer(Nothing())
+    last = Deferred()
+    ledger.defer(last)
+    async with asyncio.timeout(30):
+        assert await last.outcome == OUTCOME
+    assert seen == [2, 2, 4, 4, 6, 6]
+    assert store.sizes == [1]
     await ledger.stop()

@@ -13,7 +13,7 @@ WORKERS_MAX ?= 4
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv install demo run test check lint types imports protos generated \
-	generate fmt sdk-lava sdk-node sdk-python bench-authorize bench-growth bench-overload bench-workers machines faults constraints build clean
+	generate fmt sdk-lava sdk-node sdk-python bench-authorize bench-forward bench-growth bench-overload bench-workers machines faults constraints build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -69,8 +69,11 @@ sdk-node: $(VENV)/.dev ## run OpenAI's and Anthropic's JavaScript clients throug
 sdk-python: $(VENV)/.dev ## run the official Python clients of seven providers through a gateway
 	$(SDK) tests/sdk/test_openai.py tests/sdk/test_anthropic.py tests/sdk/test_python_clients.py
 
-bench-authorize: $(VENV)/.dev ## measure Authorize against a no-op RPC; the last line is JSON
+bench-authorize: $(VENV)/.dev ## measure Authorize and ReportUsage against a no-op RPC; the last line is JSON
 	$(PY) -m benchmarks.authorize
+
+bench-forward: $(VENV)/.dev ## measure Forward against a bare pass-through; the last line is JSON
+	$(PY) -m benchmarks.forward
 
 # ARGS='--customers 100000 --requests 1000000' sets the size; the full one takes 30 GB.
 bench-growth: $(VENV)/.dev ## measure on a million customers and ten million requests; the last line is JSON

@@ -73,7 +73,9 @@ class Server:
     """A server that runs, with a customer of plenty and many more."""
 
     address: str
+    http_address: str
     key: str
+    customers: list[str]
     hot: list[bytes]
     spread: list[bytes]
     # Of usage by one customer, each still without a request id.
@@ -108,11 +110,21 @@ def serving(url: str) -> Iterator[Server]:
     try:
         if process.stdout is None:
             raise RuntimeError("no standard output")
-        address = json.loads(process.stdout.readline())["grpc_address"]
+        told = json.loads(process.stdout.readline())
+        address = told["grpc_address"]
         ids = _customers(address, made["secret_key"])
         requests = [_request(ident) for ident in ids]
         reports = [_report(ident) for ident in ids]
-        yield Server(address, made["secret_key"], requests[:1], requests, reports, process)
+        yield Server(
+            address,
+            told["http_address"],
+            made["secret_key"],
+            ids,
+            requests[:1],
+            requests,
+            reports,
+            process,
+        )
         _verify(address, made["secret_key"])
     finally:
         process.terminate()

@@ -27,6 +27,7 @@ class Directory:
         self._resources = resources
         self._meter_seconds = meter_seconds
         self._meters: OrderedDict[tuple[str, str], tuple[float, Meter]] = OrderedDict()
+        self._asking: dict[tuple[str, str], asyncio.Task[Meter | Refusal]] = {}
 
     async def customer_id(self, merchant_id: str, ident: str) -> str:
         """The id of the customer with this id or reference id.
@@ -105,10 +106,21 @@ class Directory:
         if kept is not None:
             return kept
         key = (merchant_id, ident)
-        named = await self._resources.meter(merchant_id, ident)
+        asking = self._asking.get(key)
+        if asking is None:
+            # One read for all who ask meanwhile: under load there are many whenever a meter
+            # has been forgotten.
+            asking = self._asking[key] = asyncio.create_task(self._asked(key))
+            asking.add_done_callback(lambda done: self._answered(key, done))
+        return or_refused(await asyncio.shield(asking))
+
+    async def _asked(self, key: tuple[str, str]) -> Meter | Refusal:
+        named = await self._resources.meter(*key)
         if named is None:
-            self._meters.pop(key, None)
-            raise not_found("meter", ident, field="meter_slug")
+            return not_found("meter", key[1], field="meter_slug")
+        if self._asking.get(key) is not asyncio.current_task():
+            # It was changed meanwhile, and this may be what it was before.
+            return named.meter
         self._meters[key] = (asyncio.get_running_loop().time() + self._meter_seconds, named.meter)
         self._meters.move_to_end(key)
         if len(self._meters) > METERS_MAX:
@@ -117,8 +129,16 @@ class Directory:
 
     def forget_meters(self, merchant_id: str) -> None:
         """A meter of this merchant was changed here: the change counts at once."""
-        for key in [key for key in self._meters if key[0] == merchant_id]:
-            del self._meters[key]
+        for known in (self._meters, self._asking):
+            for key in [key for key in known if key[0] == merchant_id]:
+                del known[key]
+
+    def _answered(self, key: tuple[str, str], asking: asyncio.Task[Meter | Refusal]) -> None:
+        if self._asking.get(key) is asking:
+            del self._asking[key]
+        # Where all who asked have gone, nobody else takes note of it.
+        if not asking.cancelled():
+            asking.exception()
 
 
 def or_refused(found: T | Refusal) -> T:

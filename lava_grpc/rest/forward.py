@@ -32,6 +32,9 @@ from lava_grpc.rest.target import FORWARD_PATH, Target, read_target
 
 FORWARD_METHODS = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"))
 
+HEAD_SECONDS_MAX = 0.005
+"""How long a head waits for the first bytes of its body."""
+
 _log = logging.getLogger("lava_grpc.rest")
 
 _OURS = frozenset((REQUEST_ID_HEADER, CLAMPED_HEADER))
@@ -118,6 +121,9 @@ class _Relay:
         self._send = send
         self._started = False
         self._summarized = False
+        self._head: Event | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._late: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         try:
@@ -141,19 +147,43 @@ class _Relay:
         async for part in self._parts:
             match part.WhichOneof("part"):
                 case "chunk":
+                    await self._start()
                     await self._push(
                         {"type": "http.response.body", "body": part.chunk, "more_body": True}
                     )
                 case "head":
-                    await self._push(_start(part.head))
-                    self._started = True
+                    self._hold_back(_start(part.head))
                 case "summary":
                     self._summarized = True
                 case _:
                     pass
         if not self._summarized:
             raise RuntimeError("a forwarded call ended without its summary")
+        await self._start()
         await self._push({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _hold_back(self, head: Event) -> None:
+        """Keep the head for a moment: with the body's first bytes it leaves in one write."""
+        self._head = head
+        self._timer = asyncio.get_running_loop().call_later(HEAD_SECONDS_MAX, self._start_late)
+
+    def _start_late(self) -> None:
+        self._late = asyncio.create_task(self._begin())
+
+    async def _start(self) -> None:
+        """Send the head, if that is still to be done."""
+        if self._late is not None:
+            late, self._late = self._late, None
+            await late
+        await self._begin()
+
+    async def _begin(self) -> None:
+        head, self._head = self._head, None
+        if head is not None:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._started = True
+            await self._push(head)
 
     async def _push(self, event: Event) -> None:
         try:
@@ -163,6 +193,12 @@ class _Relay:
             raise ClientGone from None
 
     async def _close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._late is not None:
+            # It fails where the client has gone, and who closes knows that.
+            self._late.cancel()
+            await asyncio.gather(self._late, return_exceptions=True)
         if (close := getattr(self._parts, "aclose", None)) is not None:
             await close()
 

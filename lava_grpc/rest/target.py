@@ -150,8 +150,10 @@ def _undoubled(url: str, bases: Iterable[str]) -> str:
     client asks for `…/v1/v1/messages`.
     """
     for base in bases:
+        if not url.startswith(f"{base}/"):
+            continue
         have = urlsplit(base).path.strip("/").split("/")
-        if _VERSION.fullmatch(have[-1]) is None or not url.startswith(f"{base}/"):
+        if _VERSION.fullmatch(have[-1]) is None:
             continue
         path, mark, query = url[len(base) + 1 :].partition("?")
         want = path.split("/")

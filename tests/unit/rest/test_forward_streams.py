@@ -87,6 +87,41 @@ async def test_chunks_arrive_as_they_are_made() -> None:
         assert "server" not in response.headers
 
 
+async def test_a_head_does_not_wait_for_a_slow_body() -> None:
+    go_on = asyncio.Event()
+
+    async def script(request: pb.ForwardRequest) -> AsyncIterator[pb.ForwardResponse]:
+        del request
+        yield head(content_type="text/event-stream")
+        await go_on.wait()
+        yield chunk(b"data: 1\n\n")
+        yield summary()
+
+    fake = FakeDispatcher(script=script)
+    async with (
+        serve(fake) as base,
+        httpx.AsyncClient(base_url=base) as http,
+        http.stream("POST", CALL, content=b"{}") as response,
+    ):
+        # The body is made only after the head was read here.
+        assert response.status_code == 200
+        go_on.set()
+        assert await response.aread() == b"data: 1\n\n"
+
+
+async def test_an_answer_that_breaks_off_right_after_its_head_is_told_as_a_refusal() -> None:
+    async def script(request: pb.ForwardRequest) -> AsyncIterator[pb.ForwardResponse]:
+        del request
+        yield head()
+        raise Refusal(Reason.UPSTREAM_FAILED, "the provider broke off")
+
+    fake = FakeDispatcher(script=script)
+    async with serve(fake) as base, httpx.AsyncClient(base_url=base) as http:
+        response = await http.post(CALL, content=b"{}")
+        assert response.status_code == 502
+        assert response.json()["error"]["code"] == "upstream_failed"
+
+
 async def test_a_client_that_hangs_up_mid_stream_closes_the_call() -> None:
     cancelled = asyncio.Event()
 

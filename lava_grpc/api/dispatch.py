@@ -130,10 +130,11 @@ class LocalDispatcher:
             raise told(FORWARD, refusal) from None
 
     async def forward(
-        self, request: pb.ForwardRequest, *, credential: str
+        self, request: pb.ForwardRequest, *, credential: str, in_full: bool = True
     ) -> AsyncIterator[pb.ForwardResponse]:
         """A head, chunks, a summary; raises a Refusal, and nothing else, for every no.
 
+        Without `in_full` the summary is empty, for an edge that has no use for it.
         Closing the iterator, or cancelling who waits for it, tells the use case
         that the client has gone; that it has heard is not cancelled. The request's
         body is taken out of it: it is not kept for as long as the answer streams.
@@ -144,7 +145,7 @@ class LocalDispatcher:
             request.ClearField("body")
             try:
                 async for part in parts:
-                    yield from_part(part)
+                    yield from_part(part, in_full=in_full)
             finally:
                 await self._close(parts)
         except Refusal as refusal:

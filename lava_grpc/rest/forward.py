@@ -101,7 +101,7 @@ class Forwarder:
         self, request: Incoming, send: Send, target: Target, message: pb.ForwardRequest
     ) -> None:
         credential = find_credential(request.headers, target.ours)
-        parts = self._dispatcher.forward(message, credential=credential or "")
+        parts = self._dispatcher.forward(message, credential=credential or "", in_full=False)
         relay = asyncio.create_task(_Relay(parts, send).run())
         gone = asyncio.create_task(_disconnected(request.receive))
         try:

@@ -37,9 +37,9 @@ class Dispatcher(Protocol):
         ...
 
     def forward(
-        self, request: gateway_service_pb2.ForwardRequest, *, credential: str
+        self, request: gateway_service_pb2.ForwardRequest, *, credential: str, in_full: bool = True
     ) -> AsyncIterator[gateway_service_pb2.ForwardResponse]:
-        """A head, chunks, a summary.
+        """A head, chunks, a summary, which is empty without `in_full`.
 
         When the client goes away, the pending step is cancelled and the
         iterator closed (`aclose`, where it has one).

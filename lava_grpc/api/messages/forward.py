@@ -46,13 +46,15 @@ def to_forward(request: pb.ForwardRequest) -> ForwardCall:
     )
 
 
-def from_part(part: ForwardHead | bytes | ForwardSummary) -> pb.ForwardResponse:
-    """A piece of the answer."""
+def from_part(
+    part: ForwardHead | bytes | ForwardSummary, *, in_full: bool = True
+) -> pb.ForwardResponse:
+    """A piece of the answer; without `in_full` a summary is left empty."""
     if isinstance(part, bytes):
         return pb.ForwardResponse(chunk=part)
     if isinstance(part, ForwardHead):
         return pb.ForwardResponse(head=_from_head(part))
-    return pb.ForwardResponse(summary=_from_summary(part))
+    return pb.ForwardResponse(summary=_from_summary(part) if in_full else pb.ForwardSummary())
 
 
 def _from_head(head: ForwardHead) -> pb.ForwardHead:

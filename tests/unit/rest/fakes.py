@@ -67,8 +67,9 @@ class FakeDispatcher:
             raise answer
 
     async def forward(
-        self, request: pb.ForwardRequest, *, credential: str
+        self, request: pb.ForwardRequest, *, credential: str, in_full: bool = True
     ) -> AsyncIterator[pb.ForwardResponse]:
+        assert not in_full, "nobody reads the summary"
         self.forwarded.append(request)
         self.credentials.append(credential)
         try:

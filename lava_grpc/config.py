@@ -221,6 +221,8 @@ class Settings(BaseSettings):
     queue_commands_max: int = Field(default=10_000, ge=1, le=1_000_000)
     batch_commands_max: int = Field(default=512, ge=1, le=10_000)
     database_connections_max: int = Field(default=8, ge=1, le=200)
+    # Whether statements stay prepared on PostgreSQL: not behind a pooler that loses track of them.
+    database_prepare: bool = True
     # For how many days holds that have ended are kept; 0: for ever.
     holds_kept_days: int = Field(default=0, ge=0, le=36_500)
     # Without the database for this long, health turns NOT_SERVING.

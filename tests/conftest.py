@@ -18,6 +18,7 @@ import pytest
 # Tests start processes while gRPC runs in this one, whose fork handlers would crash some.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
+from tests.support.pgbouncer import PgBouncer, installed
 from tests.support.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,6 +87,15 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """A fresh, migrated database on each engine in turn: the test runs twice."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture
+def pooler(shared_postgres: PostgresServer) -> Iterator[PgBouncer]:
+    """A pgbouncer in front of the worker's server. Without the program the test is skipped."""
+    if installed() is None:
+        pytest.skip("pgbouncer is not installed")
+    with PgBouncer(shared_postgres) as pooler:
+        yield pooler
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,11 @@ from lava_grpc.store.database import Database
 def open_database(settings: config.Settings) -> Database:
     """The database that the settings name; raises ConfigError for one that cannot be used."""
     try:
-        return Database(settings.database_url, connections_max=settings.database_connections_max)
+        return Database(
+            settings.database_url,
+            connections_max=settings.database_connections_max,
+            prepare=settings.database_prepare,
+        )
     except (ValueError, ArgumentError):
         raise _unreadable() from None
 
@@ -22,7 +26,7 @@ def open_database(settings: config.Settings) -> Database:
 def migrate(settings: config.Settings) -> None:
     """Bring the database to the newest schema; raises ConfigError where it cannot be reached."""
     try:
-        migrations.upgrade(settings.database_url)
+        migrations.upgrade(settings.database_url, prepare=settings.database_prepare)
     except (ValueError, ArgumentError):
         raise _unreadable() from None
     except SQLAlchemyError as error:

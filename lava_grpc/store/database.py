@@ -22,10 +22,18 @@ ATTEMPTS_MAX = 5
 
 
 class Database:
-    """One database. Statements run in threads: `reads` in several, batches in one."""
+    """One database. Statements run in threads: `reads` in several, batches in one.
 
-    def __init__(self, url: str, *, connections_max: int = CONNECTIONS_MAX) -> None:
-        self.store_engine: StoreEngine = _engine(url, connections_max=connections_max)
+    Without `prepare` no statement stays prepared on a PostgreSQL server, for poolers that
+    lend its connections out for one transaction.
+    """
+
+    def __init__(
+        self, url: str, *, connections_max: int = CONNECTIONS_MAX, prepare: bool = True
+    ) -> None:
+        self.store_engine: StoreEngine = _engine(
+            url, connections_max=connections_max, prepare=prepare
+        )
         self._threads = ThreadPoolExecutor(connections_max, thread_name_prefix="lava-db")
         # The thread of the ledger's batches; on SQLite every write goes through it.
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="lava-writer")
@@ -92,13 +100,13 @@ class Database:
         raise AssertionError("unreachable")
 
 
-def _engine(url: str, *, connections_max: int) -> StoreEngine:
+def _engine(url: str, *, connections_max: int, prepare: bool) -> StoreEngine:
     """The engine for a SQLAlchemy `url`; raises ValueError for one that is not supported."""
     match make_url(url).get_backend_name():
         case "sqlite":
             return SqliteEngine(url, connections_max=connections_max)
         case "postgresql":
-            return PostgresEngine(url, connections_max=connections_max)
+            return PostgresEngine(url, connections_max=connections_max, prepare=prepare)
         case other:
             raise ValueError(f"database {other!r} is not supported: use sqlite or postgresql")
 

@@ -116,12 +116,7 @@ class LedgerStore:
             if decision.due_accounts:
                 decision = await self._renewed(decision, ahead, commands)
             if decision.short_accounts:
-                overdue = await self._io(partial(self._find_overdue, decision.short_accounts))
-                if overdue:
-                    ahead += overdue
-                    decision = await self._again(ahead, commands)
-                    if decision.due_accounts:
-                        decision = await self._renewed(decision, ahead, commands)
+                decision = await self._with_room(decision, ahead, commands)
             await self._end(decision.changes)
         except BaseException:
             # Whatever state the connection is in, a new one is in a known one.
@@ -160,6 +155,26 @@ class LedgerStore:
         """
         await (await self._opened()).rollback()
         return await self._decide([*ahead, *commands])
+
+    async def _with_room(
+        self, decision: Decision, ahead: list[Command], commands: Sequence[Command]
+    ) -> Decision:
+        """Decide again, overdue holds of accounts that lack room ended first; `ahead` as below."""
+        find = partial(self._find_overdue, decision.short_accounts)
+        session = await self._opened()
+        if self._engine.single_writer:
+            overdue = await self._io(find)
+            if not overdue:
+                return decision
+            await session.rollback()
+        else:
+            # The search takes a second connection, and may have to wait for one behind batches
+            # that wait for the locks of this one: those are given up before.
+            await session.rollback()
+            overdue = await self._io(find)
+        ahead += overdue
+        decision = await self._decide([*ahead, *commands])
+        return await self._renewed(decision, ahead, commands)
 
     async def _renewed(
         self, decision: Decision, ahead: list[Command], commands: Sequence[Command]

@@ -1,4 +1,4 @@
-"""Prepared statements in libpq's pipeline mode, driven by the event loop.
+"""Statements, prepared where they may be, in libpq's pipeline mode, driven by the event loop.
 
 psycopg's own pipelines do as much and more, in Python for every statement; its
 wrapper of libpq, used here as it is, leaves half of the processor time of a
@@ -37,11 +37,13 @@ class Step:
 class Pipeline:
     """A connection of its own, one run at a time. After any exception it is fit to be closed only.
 
-    Made where a connection may block, used on the event loop.
+    Made where a connection may block, used on the event loop. Without `prepare` nothing is
+    left on the server: each statement is sent whole, without its name.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], *, prepare: bool = True) -> None:
         self._connection = connection
+        self._prepare = prepare
         self._libpq = connection.pgconn
         self._libpq.nonblocking = 1
         self._libpq.enter_pipeline_mode()
@@ -77,6 +79,9 @@ class Pipeline:
 
     def _send(self, step: Step) -> bool:
         """Queue a step; whether it had to be prepared first."""
+        if not self._prepare:
+            self._libpq.send_query_params(step.text.encode(), step.parameters)
+            return False
         name = step.name.encode()
         is_new = step.name not in self._prepared
         if is_new:

@@ -32,14 +32,19 @@ from lava_grpc.store.sql import (
 
 CONNECT_TIMEOUT_SECONDS = 5
 
-# A server that has gone without a word is noticed, rather than waited for without end.
-_CONNECT_ARGS: dict[str, Any] = {
-    "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
+
+def _connect_args(*, prepare: bool) -> dict[str, Any]:
+    # A server that has gone without a word is noticed, rather than waited for without end.
+    arguments: dict[str, Any] = {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    }
+    if not prepare:
+        arguments["prepare_threshold"] = None
+    return arguments
 
 
 class PostgresFlavor(Flavor):
@@ -103,14 +108,16 @@ class PostgresEngine:
 
     single_writer = False
 
-    def __init__(self, url: str, *, connections_max: int) -> None:
+    def __init__(self, url: str, *, connections_max: int, prepare: bool = True) -> None:
+        self._prepare = prepare
+        self._connect_args = _connect_args(prepare=prepare)
         self.engine: Engine = create_engine(
             url,
             pool_size=connections_max,
             max_overflow=0,
             # A connection that died while idle is replaced, not handed out.
             pool_pre_ping=True,
-            connect_args=_CONNECT_ARGS,
+            connect_args=self._connect_args,
         )
 
     async def session(self, io: Io) -> LedgerSession:
@@ -119,14 +126,14 @@ class PostgresEngine:
 
     def _session(self) -> LedgerSession:
         arguments, options = self.engine.dialect.create_connect_args(self.engine.url)
-        options.update(_CONNECT_ARGS)
+        options.update(self._connect_args)
         connection = psycopg.connect(*arguments, **options)
         spell = _as_it_is
         if _is_cluster(connection):
             from lava_grpc.store.sharded import by_merchant  # noqa: PLC0415 - a flavor of this
 
             spell = by_merchant
-        return PostgresSession(Pipeline(connection), spell)
+        return PostgresSession(Pipeline(connection, prepare=self._prepare), spell)
 
     def analyze(self, connection: Connection) -> None:
         """See `StoreEngine.analyze`. What grows slowly the server's own autovacuum sees to."""

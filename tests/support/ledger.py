@@ -94,10 +94,11 @@ async def ledger_on(
     clock: MovingClock | None = None,
     bounds: QueueBounds | None = None,
     charge_abandoned: bool = False,
+    prepare: bool = True,
 ) -> AsyncIterator[OnDatabase]:
     """What one server process has of the ledger, on a migrated database."""
     moving = clock or MovingClock()
-    database = Database(url)
+    database = Database(url, prepare=prepare)
     broken: list[bool] = []
     reachable: list[bool] = []
 

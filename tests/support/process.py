@@ -102,11 +102,13 @@ async def command(
     return Finished(process.returncode or 0, out.decode(), err.decode())
 
 
-async def init(database_url: str, *, wallet_limit: str = "unlimited") -> Merchant:
+async def init(
+    database_url: str, *, wallet_limit: str = "unlimited", **settings: object
+) -> Merchant:
     """A new merchant in the database."""
     done = await command(
         *("init", "--json", "--wallet-limit", wallet_limit),
-        env=environment(database_url=database_url),
+        env=environment(database_url=database_url, **settings),
     )
     if done.code:
         raise ProcessError(done.err)

@@ -13,12 +13,14 @@ from sqlalchemy import Connection, NullPool, create_engine, make_url
 CONNECT_SECONDS_MAX = 10
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str, *, prepare: bool = True) -> None:
     """Bring the database at a SQLAlchemy `url` to the newest revision, in one transaction.
 
-    Several processes may do so at once: the first does it, the others wait.
+    Several processes may do so at once: the first does it, the others wait. `prepare` is
+    that of `Database`.
     """
-    engine = create_engine(url, poolclass=NullPool, connect_args=_connect_args(url))
+    arguments = _connect_args(url, prepare=prepare)
+    engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
     try:
         with engine.begin() as connection:
             # A replica, where nothing can be written, is at the newest revision already.
@@ -39,10 +41,12 @@ def pending(connection: Connection) -> bool:
     return current != ScriptDirectory.from_config(_config()).get_current_head()
 
 
-def _connect_args(url: str) -> dict[str, int]:
+def _connect_args(url: str, *, prepare: bool) -> dict[str, int | None]:
     # A server that does not answer is told of, not waited for.
-    name = "timeout" if make_url(url).get_backend_name() == "sqlite" else "connect_timeout"
-    return {name: CONNECT_SECONDS_MAX}
+    if make_url(url).get_backend_name() == "sqlite":
+        return {"timeout": CONNECT_SECONDS_MAX}
+    unprepared = {} if prepare else {"prepare_threshold": None}
+    return {"connect_timeout": CONNECT_SECONDS_MAX, **unprepared}
 
 
 def _config() -> Config:

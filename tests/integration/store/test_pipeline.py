@@ -16,9 +16,9 @@ NUMBERS = Step("numbers", "SELECT n, n * 2 FROM generate_series(1, $1::text::int
 LARGE = 8 * 1024 * 1024
 
 
-@pytest.fixture
-async def pipeline(postgres_url: str) -> AsyncIterator[Pipeline]:
-    made = Pipeline(psycopg.connect(_conninfo(postgres_url)))
+@pytest.fixture(params=[True, False], ids=["prepared", "unprepared"])
+async def pipeline(request: pytest.FixtureRequest, postgres_url: str) -> AsyncIterator[Pipeline]:
+    made = Pipeline(psycopg.connect(_conninfo(postgres_url)), prepare=request.param)
     yield made
     made.close()
 
@@ -32,6 +32,14 @@ async def test_each_step_has_its_rows_in_order(pipeline: Pipeline) -> None:
     for _ in range(2):  # prepared by the first run, and only run by the second
         found = await pipeline.run([begin, NUMBERS, Step("none", "SELECT 1 WHERE false"), commit])
         assert found == [[], [(1, 2), (2, 4), (3, 6)], [], []]
+
+
+async def test_what_is_not_to_be_prepared_leaves_nothing_on_the_server(postgres_url: str) -> None:
+    made = Pipeline(psycopg.connect(_conninfo(postgres_url)), prepare=False)
+    left = Step("left", "SELECT name FROM pg_prepared_statements")
+    for _ in range(2):
+        assert await made.run([NUMBERS, left]) == [[(1, 2), (2, 4), (3, 6)], []]
+    made.close()
 
 
 async def test_the_first_error_is_told_as_what_it_is(pipeline: Pipeline) -> None:

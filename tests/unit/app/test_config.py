@@ -139,6 +139,7 @@ def test_secrets_are_not_in_its_text() -> None:
         ("drain_seconds", "soon"),
         ("body_bytes_max", 1),
         ("queue_commands_max", 0),
+        ("database_prepare", "sometimes"),
         ("log_level", "loud"),
     ],
 )

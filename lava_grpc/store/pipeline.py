@@ -49,7 +49,8 @@ class Pipeline:
         self._libpq.enter_pipeline_mode()
         # Between a run and its last answer: what is left of one must not answer the next.
         self._amid = False
-        self._prepared: set[str] = set()
+        self._prepared: dict[str, bytes] = {}
+        self._generation = 0
         self._rows = Transformer(connection)
 
     async def run(self, steps: Sequence[Step]) -> list[list[Row]]:
@@ -73,6 +74,11 @@ class Pipeline:
         self._amid = False
         return found
 
+    def plan_anew(self) -> None:
+        """Prepare every statement again at its next run: the server planned it for small tables."""
+        self._generation += 1
+        self._prepared.clear()
+
     def close(self) -> None:
         """Give the connection up."""
         self._connection.close()
@@ -82,11 +88,12 @@ class Pipeline:
         if not self._prepare:
             self._libpq.send_query_params(step.text.encode(), step.parameters)
             return False
-        name = step.name.encode()
-        is_new = step.name not in self._prepared
-        if is_new:
+        name = self._prepared.get(step.name)
+        is_new = name is None
+        if name is None:
+            # Those of earlier generations stay with the server, unused: there are few.
+            name = self._prepared[step.name] = f"{step.name}.{self._generation}".encode()
             self._libpq.send_prepare(name, step.text.encode())
-            self._prepared.add(step.name)
         self._libpq.send_query_prepared(name, step.parameters)
         return is_new
 

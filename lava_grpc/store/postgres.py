@@ -183,15 +183,30 @@ Spell: TypeAlias = Callable[[Statement], list[Step]]
 """The steps that one of the ledger's statements takes."""
 
 
+PLANNED_ANEW = 4
+"""After so many batches statements are planned anew, and again after so many times as many."""
+
+
 class PostgresSession:
-    """See `LedgerSession`."""
+    """See `LedgerSession`.
+
+    The server keeps the plan of a prepared statement, and where it was made for a table that
+    had no rows yet, any index would do: one that leads with the merchant went through all that
+    the merchant had come to have. Plans are made anew while tables may still be small.
+    """
 
     def __init__(self, pipeline: Pipeline, spell: Spell) -> None:
         self._pipeline = pipeline
         self._spell = spell
+        self._batches = 0
+        self._plan_anew_at = PLANNED_ANEW
 
     async def load(self, reads: Sequence[Statement]) -> list[list[Row]]:
         """See `LedgerSession.load`."""
+        self._batches += 1
+        if self._batches == self._plan_anew_at:
+            self._plan_anew_at *= PLANNED_ANEW
+            self._pipeline.plan_anew()
         spelled = [self._spell(read) for read in reads]
         steps = [_BEGIN, _PLAN_BY_INDEX, *chain.from_iterable(spelled)]
         found = iter((await self._pipeline.run(steps))[2:])

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import psycopg
 import pytest
@@ -10,6 +11,8 @@ from sqlalchemy import make_url
 
 from lava_grpc.store.database import Database
 from lava_grpc.store.pipeline import Pipeline, Step
+from lava_grpc.store.postgres import PostgresSession
+from lava_grpc.store.sql import Row
 
 NUMBERS = Step("numbers", "SELECT n, n * 2 FROM generate_series(1, $1::text::int) AS n", (b"3",))
 # More than the socket's buffers and libpq's together take at once.
@@ -99,3 +102,38 @@ async def test_a_connection_cut_without_a_word_counts_as_lost(
         await asyncio.wait_for(pipeline.run([NUMBERS]), 30)
     assert database.store_engine.lost(gone.value)
     database.close()
+
+
+async def test_statements_are_planned_anew_when_that_is_asked_for(postgres_url: str) -> None:
+    pipeline = Pipeline(psycopg.connect(_conninfo(postgres_url)))
+    names = Step("names", "SELECT name FROM pg_prepared_statements WHERE name LIKE 'numbers%'")
+    for generation in (1, 2):
+        for _ in range(2):
+            found = await pipeline.run([NUMBERS, names])
+            assert found[0] == [(1, 2), (2, 4), (3, 6)]
+            assert len(found[1]) == generation
+        pipeline.plan_anew()
+    pipeline.close()
+
+
+class Counted:
+    """A pipeline that does nothing but count."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.planned_anew_at: list[int] = []
+
+    async def run(self, steps: Sequence[Step]) -> list[list[Row]]:
+        self.batches += 1
+        return [[] for _ in steps]
+
+    def plan_anew(self) -> None:
+        self.planned_anew_at.append(self.batches)
+
+
+async def test_a_session_has_its_plans_made_anew_while_tables_may_be_small() -> None:
+    counted: Any = Counted()
+    session = PostgresSession(counted, lambda _: [])
+    for _ in range(300):
+        await session.load([])
+    assert counted.planned_anew_at == [3, 15, 63, 255]

@@ -294,7 +294,7 @@ def run(engine: str, size: Size, args: argparse.Namespace, console: Console) -> 
                 for name, count in grown.items()
             },
         }
-        # First, while no hold is active: a list of requests looks at those one by one.
+        # First, while no hold is active: a filtered list looks at those one by one.
         figures["reads_ms"] = reads(full)
         figures["reads_ms_empty"] = reads(empty)
         figures |= hot_path(full, empty, seconds=args.seconds, rounds=args.rounds)

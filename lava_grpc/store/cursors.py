@@ -17,18 +17,20 @@ def newest_first(
     key: ColumnElement[str],
     page: Page,
     *scope: ColumnElement[bool],
+    among: Sequence[ColumnElement[bool]] = (),
     order: ColumnElement[str] | None = None,
     ids_first: bool = False,
 ) -> tuple[list[Sequence[Any]], str | None]:
     """One page of `query` within `scope`, by `key` descending; the next cursor, None on the last.
 
     The second column of `query` is the key, after the merchant's id; `order` is another
-    spelling of it, to sort by. `ids_first` finds the ids by an index on the scope before
-    any row is read: SQLite, which has no statistics, else prefers the primary key and
-    filters all rows of the merchant. Refuses INVALID_FIELD for a cursor that is no item of
-    the scope.
+    spelling of it, to sort by. `ids_first` finds the ids before any row is read or joined:
+    SQLite, which has no statistics, else prefers the primary key to an index on the scope and
+    filters all rows of the merchant; PostgreSQL else merges what is joined from its newest row
+    on, however deep the page. Refuses INVALID_FIELD for a cursor that is no item of the scope.
+    What is listed meets `among` too; a cursor need not, since an item may change between pages.
     """
-    ids = select(key).where(*scope)
+    ids = select(key).where(*scope, *among)
     query = query.where(*scope)
     if page.cursor is not None:
         known = select(key).where(key == page.cursor, and_(*scope))
@@ -36,9 +38,11 @@ def newest_first(
             raise no_cursor()
         query = query.where(key < page.cursor)
         ids = ids.where(key < page.cursor)
-    if ids_first:
-        query = query.where(key.in_(ids.order_by(key.desc()).limit(page.limit + 1)))
     by = key if order is None else order
+    if ids_first:
+        query = query.where(key.in_(ids.order_by(by.desc()).limit(page.limit + 1)))
+    else:
+        query = query.where(*among)
     found = connection.execute(query.order_by(by.desc()).limit(page.limit + 1))
     return cut(list(found), page)
 

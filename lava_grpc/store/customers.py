@@ -27,6 +27,7 @@ _customers = schema.customers.c
 _accounts = schema.accounts.c
 _subscriptions = schema.subscriptions.c
 _plans = schema.plans.c
+_LIVING: ColumnElement[bool] = _customers.deleted_at.is_(None)
 
 
 def add(connection: Connection, customer: Customer) -> Customer:
@@ -84,7 +85,9 @@ def even_deleted(connection: Connection, merchant_id: str, customer_id: str) -> 
 def list_page(connection: Connection, merchant_id: str, page: Page) -> Slice[Customer]:
     """Customers, newest first."""
     mine = _customers.merchant_id == merchant_id
-    rows, cursor = newest_first(connection, _living(), _customers.customer_id, page, mine)
+    rows, cursor = newest_first(
+        connection, _all(), _customers.customer_id, page, mine, among=[_LIVING], ids_first=True
+    )
     return Slice([_customer_of(row) for row in rows], cursor)
 
 
@@ -182,7 +185,7 @@ def _require_free(connection: Connection, customer: Customer, reference_id: str)
 
 
 def _living() -> Select[Any]:
-    return _all().where(_customers.deleted_at.is_(None))
+    return _all().where(_LIVING)
 
 
 def _all() -> Select[Any]:

@@ -199,6 +199,15 @@ holds = Table(
         sqlite_where=text("state = 'active'"),
         postgresql_where=text("state = 'active'"),
     ),
+    # For lists of requests, which have the pending ones among them.
+    Index(
+        "holds_active_by_time",
+        "merchant_id",
+        "created_at",
+        "request_id",
+        sqlite_where=text("state = 'active'"),
+        postgresql_where=text("state = 'active'"),
+    ),
     sqlite_with_rowid=False,
     postgresql_with={"fillfactor": "80"},
 )

@@ -76,6 +76,8 @@ async def test_the_books_balance_and_every_look_goes_by_an_index(world: World) -
             await books.usage_by_day(
                 MERCHANT, wanted, start=START - day, before=START, day=START - day
             )
+            month = START - 30 * day
+            await books.usage_by_day(MERCHANT, wanted, start=month, before=START, day=month)
         for account_id, request_id in ((None, None), (CUSTOMER, None), (None, deep.cursor)):
             await books.list_entries(MERCHANT, Page(), account_id=account_id, request_id=request_id)
         await books.list_entries(
@@ -94,6 +96,17 @@ async def test_the_books_balance_and_every_look_goes_by_an_index(world: World) -
     assert [line for plan in found for line in whole(plan)] == []
     by_label = [plan for plan in found if "request_labels" in plan]
     assert len(by_label) > 8
+
+
+async def test_a_customers_page_joins_no_more_accounts_than_it_shows(world: World) -> None:
+    deep = filling.customer_id(SIZE.customers // 2)
+    with plans(world) as found:
+        page = await world.resources.list_customers(MERCHANT, Page(deep))
+    assert page.items[0].customer_id == filling.customer_id(SIZE.customers // 2 - 1)
+    # Each by its whole key: what is merged is read from its newest row on.
+    plan = found[-1]
+    assert "account_id = customers.customer_id" in plan or "merchant_id=? AND account_id=?" in plan
+    assert "Merge Cond: (customers.customer_id = accounts.account_id)" not in plan
 
 
 async def test_what_is_rare_is_found_among_the_many(world: World) -> None:

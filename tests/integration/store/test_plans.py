@@ -61,8 +61,12 @@ async def fill(world: World) -> None:
         names = [f"r{index:05}" for index in range(start, start + 500)]
         await world.run(*[hold(name, 5) for name in names], *[settle(name, 1) for name in names])
     await world.run(*[hold(f"active{index}", 5) for index in range(5)])
+    await analyze(world)
+
+
+async def analyze(world: World) -> None:
+    """What autovacuum does. Nobody does it for SQLite."""
     if world.database.store_engine.engine.dialect.name == "postgresql":
-        # What autovacuum does. Nobody does it for SQLite.
         await world.database.write(lambda c: c.exec_driver_sql("ANALYZE"))
 
 
@@ -117,3 +121,28 @@ async def test_the_few_active_holds_are_found_among_the_many_by_their_index(
         await world.books.account(MERCHANT, CUSTOMER)
     assert len(page.items) == 5
     assert all("holds_active" in plan for plan in found[:2]), found
+
+
+async def test_a_page_of_requests_reads_no_more_active_holds_than_it_needs(world: World) -> None:
+    await fill(world)
+    for start in range(0, ROWS, 500):
+        await world.run(*[hold(f"p{index:05}", 5) for index in range(start, start + 500)])
+    await analyze(world)
+    with plans(world) as found:
+        page = await world.books.list_records(MERCHANT, Page(), RecordFilter())
+        await world.books.list_records(MERCHANT, Page(page.next_cursor), RecordFilter())
+    assert page.items[0].request_id == f"r{ROWS - 1:05}"
+    merged = [plan for plan in found if "holds_active_by_time" in plan]
+    assert len(merged) == 2, found
+    assert not any("holds_active " in plan for plan in merged), merged
+
+
+async def test_holds_of_many_requests_are_found_by_their_requests(world: World) -> None:
+    await fill(world)
+    asked = [f"r{index:05}" for index in range(0, ROWS, 60)]
+    with plans(world) as found:
+        holds = await world.books.holds_of_requests(MERCHANT, asked)
+    assert sorted(holds) == asked
+    assert "holds_by_request" in found[0]
+    # A merchant's id alone is all of its holds.
+    assert "PRIMARY KEY (merchant_id=?)" not in found[0]

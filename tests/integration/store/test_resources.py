@@ -105,6 +105,20 @@ async def test_customers_created_at_once_with_one_reference_are_one(
     assert len((await world.resources.list_customers(MERCHANT, Page(limit=100))).items) == 2
 
 
+async def test_customers_are_paged_newest_first_even_when_the_cursor_was_deleted(
+    world: World,
+) -> None:
+    for number in range(2, 6):
+        await world.resources.add_customer(customer(f"con_{number}"))
+    first = await world.resources.list_customers(MERCHANT, Page(limit=2))
+    assert [one.customer_id for one in first.items] == ["con_5", "con_4"]
+    for gone in ("con_4", "con_3"):
+        await world.resources.delete_customer(MERCHANT, gone, 2)
+    rest = await world.resources.list_customers(MERCHANT, Page(first.next_cursor, 2))
+    assert [one.customer_id for one in rest.items] == ["con_2", CUSTOMER]
+    assert rest.next_cursor is None
+
+
 async def test_a_customer_changes_field_by_field(world: World) -> None:
     changed = await world.resources.change_customer(
         MERCHANT, CUSTOMER, {"name": "Ann", "reference_id": "ann", "credit_limit": 500}

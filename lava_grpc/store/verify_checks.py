@@ -3,6 +3,8 @@
 Every query gives the merchant, the row's id, and the figures that its sentence
 shows. The views that they read are the tables (their first letters), cut down to
 one merchant where one is asked for, and `legs`: one row for each leg of a hold.
+CROSS JOIN is a join like any other, but that SQLite, which knows of no sizes, reads the
+first table first: what an entry belongs to has an index by its id, and entries have none.
 
 What cannot be seen afterwards: a credit limit is not kept when it changes. So an
 account is past its limit by right if a request that touched it is marked
@@ -110,6 +112,7 @@ _ACCOUNT_CHECKS = (
     # Past the limit is all that holds and usage took beyond the grants: held credit and
     # overage, which is held - balance + what its grants have free. Holds must stay within
     # the limit; only usage that is marked may pass it, or a limit that was lowered since.
+    # CASE has the entries looked through for no other account.
     Check(
         "overspend",
         "account",
@@ -120,13 +123,16 @@ _ACCOUNT_CHECKS = (
             SELECT merchant_id, account_id, SUM(remaining) AS amount
             FROM g GROUP BY merchant_id, account_id
         ) AS s ON s.merchant_id = a.merchant_id AND s.account_id = a.account_id
-        WHERE a.held - a.balance + COALESCE(s.amount, 0) > a.credit_limit
-            AND NOT a.limit_lowered AND NOT EXISTS (
-            SELECT 1 FROM e JOIN r
-                ON r.merchant_id = e.merchant_id AND r.request_id = e.request_id
-            WHERE e.merchant_id = a.merchant_id AND e.account_id = a.account_id
-                AND r.flags LIKE '%overdrawn%'
-        )""",
+        WHERE CASE
+            WHEN a.limit_lowered THEN false
+            WHEN a.held - a.balance + COALESCE(s.amount, 0) > a.credit_limit THEN NOT EXISTS (
+                SELECT 1 FROM e CROSS JOIN r
+                WHERE r.merchant_id = e.merchant_id AND r.request_id = e.request_id
+                    AND e.merchant_id = a.merchant_id AND e.account_id = a.account_id
+                    AND r.flags LIKE '%overdrawn%'
+            )
+            ELSE false
+        END""",
     ),
 )
 
@@ -231,8 +237,9 @@ _HOLD_CHECKS = (
         "hold",
         "it is {0}, yet {1} was charged for it",
         """SELECT h.merchant_id, h.hold_id, h.state, SUM(e.amount)
-        FROM e JOIN h ON h.merchant_id = e.merchant_id AND h.hold_id = e.hold_id
-        WHERE h.state IN ('active', 'released')
+        FROM e CROSS JOIN h
+        WHERE h.merchant_id = e.merchant_id AND h.hold_id = e.hold_id
+            AND h.state IN ('active', 'released')
         GROUP BY h.merchant_id, h.hold_id, h.state""",
     ),
 )

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from lava_grpc.api.auth import Authenticator
 from lava_grpc.api.defects import defect, told
+from lava_grpc.api.gate import CALLS_MAX, require_time
 from lava_grpc.core.commands import Command
 from lava_grpc.core.deferred import DeferredCommand
 from lava_grpc.core.errors import Reason, Refusal
@@ -29,6 +30,10 @@ Answer: TypeAlias = bytes | Refusal
 
 RAW_BYTES_MAX = 16 * 1024
 """The largest message that waits as it arrived: thousands may, and are then read in a row."""
+
+
+LOOK_UPS_MAX = CALLS_MAX
+"""How many calls may be looked up at once, those among them whose callers have gone."""
 
 
 class LongWay(Protocol):
@@ -112,9 +117,7 @@ class DirectMethod(Generic[C]):
 
     def command_of(self, raw: bytes, context: C, principal: Principal) -> Command | None:
         """The command of a call; None where that takes a look-up."""
-        left = self._reading.seconds_left(context)
-        if left is not None and left <= 0:
-            raise Refusal(Reason.DEADLINE_EXCEEDED, "the deadline passed before the call began")
+        require_time(self._reading.seconds_left(context))
         return self.use.command(self._reading.request(raw), principal)
 
     def answer_to(self, command: Command | None, outcome: Outcome) -> bytes:
@@ -138,7 +141,15 @@ class DirectMethod(Generic[C]):
         """Have `call` go the long way, for as long as its answer is wanted.
 
         In a task of its own, since nobody may wait any more for what is charged all the same.
+        Refuses OVERLOADED where too many do already: who has gone is in no other count.
         """
+        if len(self._looking) >= LOOK_UPS_MAX:
+            raise Refusal(
+                Reason.OVERLOADED,
+                f"{LOOK_UPS_MAX} calls are being looked up already",
+                facts={"queue": "look-ups"},
+                retry_after_seconds=1.0,
+            )
         looking = asyncio.create_task(call.look_up())
         # Held here, since the loop alone does not keep a task from being collected.
         self._looking.add(looking)
@@ -173,13 +184,12 @@ class _Call(Generic[C]):
             self._command = self._method.command_of(
                 self._raw, self._context, self._caller.principal
             )
+            if self._command is None:
+                self._method.look_up(self, self._answer)
         except Refusal as refusal:
             self._tell(told(self._method.name, refusal))
         except Exception as error:  # noqa: BLE001 - told to the log; the caller gets no detail
             self._tell(defect(self._method.name, error))
-        else:
-            if self._command is None:
-                self._method.look_up(self, self._answer)
         return self._command
 
     async def look_up(self) -> None:

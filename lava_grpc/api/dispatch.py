@@ -16,6 +16,7 @@ from lava.v1 import gateway_service_pb2 as pb
 from lava_grpc.api.auth import Authenticator
 from lava_grpc.api.defects import defect, told
 from lava_grpc.api.direct import DirectMethod, OneCommands, Reading
+from lava_grpc.api.gate import require_time
 from lava_grpc.api.idempotency import Once
 from lava_grpc.api.messages.forward import from_part, to_forward
 from lava_grpc.core.errors import Reason, Refusal
@@ -94,8 +95,7 @@ class LocalDispatcher:
             raise Refusal(Reason.NOT_IMPLEMENTED, f"{method} is not implemented")
         deadline = None
         if timeout_seconds is not None:
-            if timeout_seconds <= 0:
-                raise Refusal(Reason.DEADLINE_EXCEEDED, "the deadline passed before the call began")
+            require_time(timeout_seconds)
             deadline = asyncio.get_running_loop().time() + timeout_seconds
         try:
             principal = self._authenticator.remembered(credential, spend_keys=method in PUBLIC)

@@ -1,4 +1,4 @@
-"""How many calls an edge answers at once."""
+"""Which calls are let in: while there is room, and while their callers wait."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from lava_grpc.core.errors import Reason, Refusal
 
 CALLS_MAX = 4096
 """The most calls in flight on one edge, unless said."""
+
+
+def require_time(seconds_left: float | None) -> None:
+    """Refuse DEADLINE_EXCEEDED for a call whose caller waits no longer; None: for ever."""
+    if seconds_left is not None and seconds_left <= 0:
+        raise Refusal(Reason.DEADLINE_EXCEEDED, "the deadline passed before the call began")
 
 
 class Gate:

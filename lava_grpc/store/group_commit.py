@@ -102,15 +102,24 @@ class _Deferred:
     commands: tuple[Command, ...] = ()
     count = 1
 
+    # One that breaks its word, and raises, must not take its neighbours' answers along.
     def ready(self, _now: float) -> bool:
-        command = self.deferred.make()
+        try:
+            command = self.deferred.make()
+        except Exception as error:  # noqa: BLE001 - what it says may hold a secret
+            _log.error("a command could not be made", error=type(error).__name__)
+            self.tell([_internal()])
+            return False
         if command is None:
             return False
         self.commands = (command,)
         return True
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
-        self.deferred.conclude(outcomes[0])
+        try:
+            self.deferred.conclude(outcomes[0])
+        except Exception as error:  # noqa: BLE001 - what it says may hold a secret
+            _log.error("an outcome could not be told", error=type(error).__name__)
 
 
 _Waiting: TypeAlias = _One | _Many | _Deferred

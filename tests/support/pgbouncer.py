@@ -14,12 +14,12 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Self
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 from sqlalchemy import make_url
+from typing_extensions import override
 
 from tests.support.postgres import (
     POLL_SECONDS,
@@ -29,6 +29,7 @@ from tests.support.postgres import (
     free_port,
     unprivileged,
 )
+from tests.support.running import Running
 
 SERVER_CONNECTIONS_MAX = 2
 FOLLOWS_PREPARED = (1, 22)
@@ -56,7 +57,7 @@ class PgBouncerError(Exception):
     """It could not be started."""
 
 
-class PgBouncer:
+class PgBouncer(Running):
     """One pgbouncer before all databases of one server; starts as a context manager.
 
     Its port is kept when it is killed and started again.
@@ -91,21 +92,11 @@ class PgBouncer:
         if self._owner:
             os.chown(self._folder, self._owner.pw_uid, self._owner.pw_gid)
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     def through(self, url: str) -> str:
         """The same database, by way of the pooler."""
         return make_url(url).set(port=self.port).render_as_string(hide_password=False)
 
+    @override
     def start(self) -> None:
         """Start it and wait until it answers; PgBouncerError, with its log, if it does not."""
         with self._log.open("ab") as log:
@@ -137,6 +128,7 @@ class PgBouncer:
             process.kill()
             process.wait(STOP_SECONDS_MAX)
 
+    @override
     def stop(self) -> None:
         """End it and remove its folder."""
         self.kill9()

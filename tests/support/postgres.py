@@ -20,11 +20,13 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
 
 import psycopg
 from psycopg import sql
 from sqlalchemy import URL
+from typing_extensions import override
+
+from tests.support.running import Running
 
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 30.0
@@ -38,7 +40,7 @@ class PostgresError(Exception):
     """The server could not be started, or was asked for something while down."""
 
 
-class PostgresServer:
+class PostgresServer(Running):
     """One server with one data folder; starts on `start` or as a context manager.
 
     With `fsync` a commit reaches the disk, as in production; tests that are
@@ -72,17 +74,6 @@ class PostgresServer:
         self._has_template = False
         self._databases = 0
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     @property
     def pid(self) -> int:
         """The postmaster's process id; PostgresError while it is down."""
@@ -96,6 +87,7 @@ class PostgresServer:
             "postgresql+psycopg", USER, self._password, "127.0.0.1", self._port, database
         ).render_as_string(hide_password=False)
 
+    @override
     def start(self) -> None:
         """Start the server and wait until it answers; nothing if it runs.
 
@@ -137,6 +129,7 @@ class PostgresServer:
         self._shut_down()
         self.start()
 
+    @override
     def stop(self) -> None:
         """Stop the server and remove its folder; nothing can be started after."""
         self._shut_down()

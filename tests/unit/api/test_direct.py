@@ -13,6 +13,7 @@ import structlog
 from google.protobuf.message import Message
 from lava.v1 import gateway_service_pb2 as pb
 
+from lava_grpc.api import direct as direct_calls
 from lava_grpc.api.direct import RAW_BYTES_MAX, Answer, DirectMethod, Reading
 from lava_grpc.core.account import Account, AccountKind
 from lava_grpc.core.commands import Command, ExpireGrants, Touched
@@ -169,6 +170,31 @@ def _called(
 def _bytes(answer: bytes | Refusal) -> bytes:
     assert isinstance(answer, bytes)
     return answer
+
+
+async def test_no_more_are_looked_up_at_once_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_calls, "LOOK_UPS_MAX", 1)
+    use, long_way = Using(needs_caller=False), LongWay()
+    use.found = None
+    long_way.go.clear()
+    method = _direct(use, long_way)
+    gone = asyncio.ensure_future(_called(method))
+    assert use.batch() == 0
+    gone.cancel()
+    refused = _called(method)
+    assert use.batch() == 0
+    told = await refused
+    assert isinstance(told, Refusal)
+    assert told.reason is Reason.OVERLOADED
+    long_way.go.set()
+    # The one whose caller has gone is looked up all the same, and then there is room again.
+    await long_way.ended.wait()
+    while method._looking:  # noqa: ASYNC110, SLF001 - counted, not told
+        await asyncio.sleep(0)
+    let_in = _called(method)
+    assert use.batch() == 0
+    _bytes(await let_in)
+    assert len(long_way.asked) == 2
 
 
 async def test_the_long_way_tells_a_no_too() -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 from typing_extensions import override
 
 from lava_grpc.core.account import Account, AccountKind
@@ -159,6 +160,31 @@ async def test_one_whose_batch_never_came_is_concluded_without_having_been_made(
     assert isinstance(told, Refusal)
     assert told.reason is Reason.INTERNAL
     assert left.made == 0
+
+
+async def test_one_that_raises_takes_no_neighbour_along() -> None:
+    store = Store()
+    ledger = _ledger(store, callers=4)
+    ledger.start()
+    unmade, untold, good = Deferred(), Deferred(), Deferred()
+
+    def broken(*_: object) -> Command | None:
+        raise ValueError("a secret")
+
+    unmade.make = broken  # type: ignore[method-assign]
+    untold.conclude = broken  # type: ignore[method-assign, assignment]
+    with structlog.testing.capture_logs() as logs:
+        for deferred in (unmade, untold, good):
+            ledger.defer(deferred)
+        async with asyncio.timeout(30):
+            assert await good.outcome == OUTCOME
+            told = await unmade.outcome
+            assert await ledger.submit(COMMAND) == OUTCOME
+    assert isinstance(told, Refusal)
+    assert told.reason is Reason.INTERNAL
+    assert len(logs) == 2
+    assert "a secret" not in str(logs)
+    await ledger.stop()
 
 
 async def test_a_full_queue_defers_no_more() -> None:
